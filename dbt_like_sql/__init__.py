@@ -1,0 +1,1 @@
+"""SQL models: one SELECT a file, with their tests in schema.yml."""

@@ -1,0 +1,1 @@
+"""Arrays and frames in, arrays and frames out: the algorithms, without orchestrator, database or network."""

@@ -1,0 +1,1 @@
+"""Engines that turn features into predictions and signals."""

@@ -1,0 +1,1 @@
+"""Alternative data: its series, publication lags, vintages and as-of joins."""

@@ -1,0 +1,1 @@
+"""Splits in time, backtests, metrics with intervals."""

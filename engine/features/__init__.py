@@ -1,0 +1,1 @@
+"""Feature recipes, their lookahead check and their worth."""

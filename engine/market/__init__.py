@@ -1,0 +1,1 @@
+"""Candles, their audit, and a market simulator with ground truth."""

@@ -1,0 +1,1 @@
+"""What assets are handed: settings, the warehouse, the feeds."""

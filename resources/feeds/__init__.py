@@ -1,0 +1,1 @@
+"""Where market data comes from: simulated, files on disk, venues."""
