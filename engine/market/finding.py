@@ -81,7 +81,7 @@ class Reading:
 
 def findings_frame(findings: Iterable[Finding]) -> pl.DataFrame:
     """Turn findings into a frame with one row each, columns as the fields of `Finding`."""
-    schema = {
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "table": pl.String,
         "series": pl.String,
         "kind": pl.String,
