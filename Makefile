@@ -1,0 +1,44 @@
+# Every target sets up what it needs in .venv; `make run` and `make test` work as the first command.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export DAGSTER_HOME ?= $(CURDIR)/data/dagster_home
+export GX_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run ui test lint bench
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) (minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(DAGSTER_HOME) && cp dagster.yaml $@
+
+setup: $(VENV)/ready $(DAGSTER_HOME)/dagster.yaml ## Create .venv with the pinned packages
+
+run: setup ## From raw candles to target weights, then a summary
+	@$(BIN)/python -m engine_jobs.run
+
+ui: setup ## The asset graph in the browser, on loopback port 3000
+	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+lint: setup ## Style, types, import rule, definitions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/dagster definitions validate -w workspace.yaml --log-level warning
+
+test: lint ## Every check and test
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+bench: setup ## What the README's figures are measured with
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,208 @@
+"""Settings of a run: one frozen object from ``settings.toml`` and the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+__all__ = ["PROFILES", "Profile", "Settings", "load_settings"]
+
+SIMULATION_START = date(2024, 1, 1)
+ARCHIVE_START = date(2018, 1, 1)
+
+
+class Profile(BaseModel):
+    """How much work a run does. All windows are days."""
+
+    model_config = ConfigDict(frozen=True)
+
+    symbols: tuple[str, ...]
+    simulated_days: int
+    train_days: int
+    calibrate_days: int
+    test_days: int
+    regime_refit_days: int
+    boosting_rounds: int
+    bootstrap_draws: int
+
+
+_FOUR = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
+_TEN = (*_FOUR, "ADA/USDT", "AVAX/USDT", "BNB/USDT", "DOGE/USDT", "DOT/USDT", "LINK/USDT")
+
+PROFILES: dict[str, Profile] = {
+    "demo": Profile(
+        symbols=_FOUR,
+        simulated_days=540,
+        train_days=180,
+        calibrate_days=60,
+        test_days=60,
+        regime_refit_days=60,
+        boosting_rounds=120,
+        bootstrap_draws=500,
+    ),
+    "standard": Profile(
+        symbols=_TEN,
+        simulated_days=1_460,
+        train_days=730,
+        calibrate_days=180,
+        test_days=180,
+        regime_refit_days=180,
+        boosting_rounds=200,
+        bootstrap_draws=1_000,
+    ),
+    "full": Profile(
+        symbols=_TEN,
+        simulated_days=2_800,
+        train_days=730,
+        calibrate_days=180,
+        test_days=90,
+        regime_refit_days=90,
+        boosting_rounds=400,
+        bootstrap_draws=2_000,
+    ),
+}
+
+
+class FilesSettings(BaseModel):
+    """The ``files`` source: a folder, and the zones of stamps that are not UTC."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path = Path("market")
+    zones: dict[str, str] = Field(default_factory=dict)
+
+
+class ExchangeSettings(BaseModel):
+    """The ``exchange`` source: a venue that ccxt knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    venue: str = "binance"
+
+
+class CostSettings(BaseModel):
+    """What a trade costs: fee and half spread in basis points, and impact at full participation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fee_bps: Annotated[float, Field(ge=0, le=500)] = 5.0
+    half_spread_bps: Annotated[float, Field(ge=0, le=500)] = 1.0
+    impact_bps: Annotated[float, Field(ge=0, le=10_000)] = 100.0
+    capital: Annotated[float, Field(gt=0)] = 1_000_000.0
+
+
+class Settings(BaseSettings):
+    """Everything a run can be told; see ``settings.toml`` for the meaning of each field.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a value is out of its bounds or a name is unknown; the field is named.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="ENGINE_",
+        env_nested_delimiter="__",
+        toml_file=os.environ.get("ENGINE_SETTINGS", "settings.toml"),
+    )
+
+    source: Literal["simulated", "files", "exchange"] = "simulated"
+    mode: Literal["regimes", "null"] = "regimes"
+    bar: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}[mhd]$")] = "1h"
+    universe: tuple[str, ...] | None = None
+    start: date | None = None
+    end: date | None = None
+    warehouse: str = "data/engine.duckdb"
+    reports: Path = Path("data/reports")
+    profile: Literal["demo", "standard", "full"] | None = None
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
+    horizon_bars: Annotated[int, Field(ge=1, le=1_000)] = 24
+    costs: CostSettings = CostSettings()
+    files: FilesSettings = FilesSettings()
+    exchange: ExchangeSettings = ExchangeSettings()
+
+    @field_validator("universe")
+    @classmethod
+    def _no_symbol_twice(cls, universe: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if universe is not None and (not universe or len(set(universe)) != len(universe)):
+            raise ValueError("universe needs at least one symbol and none twice")
+        return universe
+
+    @model_validator(mode="after")
+    def _start_before_end(self) -> Settings:
+        if self.end is not None and self.end <= self.first_day:
+            raise ValueError(f"end {self.end} must lie after the first day {self.first_day}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def profile_name(self) -> str:
+        """The profile asked for, or the one that fits the source."""
+        return self.profile or ("demo" if self.source == "simulated" else "standard")
+
+    @property
+    def work(self) -> Profile:
+        """The profile in force."""
+        return PROFILES[self.profile_name]
+
+    @property
+    def bar_duration(self) -> timedelta:
+        """Size of a candle."""
+        unit = {"m": "minutes", "h": "hours", "d": "days"}[self.bar[-1]]
+        return timedelta(**{unit: int(self.bar[:-1])})
+
+    @property
+    def first_day(self) -> date:
+        """First day of data asked for."""
+        return self.start or (SIMULATION_START if self.source == "simulated" else ARCHIVE_START)
+
+    @property
+    def first_moment(self) -> datetime:
+        """Start of the first day, UTC without zone."""
+        day = self.first_day
+        return datetime(day.year, day.month, day.day)  # noqa: DTZ001
+
+    @property
+    def last_moment(self) -> datetime | None:
+        """End (exclusive) of the data asked for; ``None`` means all that the source has."""
+        end = self.end
+        if end is None and self.source == "simulated":
+            end = self.first_day + timedelta(days=self.work.simulated_days)
+        return None if end is None else datetime(end.year, end.month, end.day)  # noqa: DTZ001  UTC without zone
+
+    def fingerprint(self) -> str:
+        """Short text that changes with every setting that can change a result."""
+        content = self.model_dump_json(exclude={"warehouse", "reports"})
+        return hashlib.sha256((content + self.work.model_dump_json()).encode()).hexdigest()[:16]
+
+
+@cache
+def load_settings(**overrides: Any) -> Settings:
+    """Read ``settings.toml`` and the environment once per process."""
+    return Settings(**overrides)
