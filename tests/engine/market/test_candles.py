@@ -1,6 +1,6 @@
 """Bars: their spelling, and adding up small ones, on known answers and on recorded outages."""
 
-# ruff: noqa: DTZ001  moments are UTC without zone everywhere
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The simulator's contract: formats, consistency, and what its paths may and may not depend on."""
 
-# ruff: noqa: DTZ001  moments are UTC without zone everywhere
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Table of stylized facts: the simulator meets every row, wrong markets do not, and each figure is right."""
 
-# ruff: noqa: DTZ001  moments are UTC without zone everywhere
+
 
 from __future__ import annotations
 

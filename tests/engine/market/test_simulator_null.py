@@ -1,6 +1,6 @@
 """The market without structure: nothing known at a moment tells anything about the returns that follow."""
 
-# ruff: noqa: DTZ001  moments are UTC without zone everywhere
+
 
 from __future__ import annotations
 

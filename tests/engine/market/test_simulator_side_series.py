@@ -1,6 +1,6 @@
 """Side series: calendar, publication, revision, what they answer to, and that they never lead."""
 
-# ruff: noqa: DTZ001  moments are UTC without zone everywhere
+
 
 from __future__ import annotations
 

@@ -1,0 +1,248 @@
+"""What every table of the warehouse must satisfy: rules from its declaration, and rules of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.alternative.series import SERIES
+from engine.quality import Rule
+from engine.regimes.names import REGIMES
+
+__all__ = ["ColumnLike", "Suite", "TableLike", "suite"]
+
+
+class ColumnLike(Protocol):
+    """What a suite needs to know of a column."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def type(self) -> str: ...  # noqa: D102
+    @property
+    def nullable(self) -> bool: ...  # noqa: D102
+
+
+class TableLike(Protocol):
+    """What a suite needs to know of a table."""
+
+    @property
+    def full_name(self) -> str: ...  # noqa: D102
+    @property
+    def columns(self) -> Sequence[ColumnLike]: ...  # noqa: D102
+    @property
+    def key(self) -> Sequence[str]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Rules on one table.
+
+    Parameters
+    ----------
+    name : str
+        Name of the suite, shown in reports.
+    table : str
+        ``schema.table``.
+    expectations : tuple of Rule
+        What must hold.
+    computed : mapping
+        Further columns that the rules look at: name to SQL expression over the table's columns.
+    left_out : tuple of str
+        Columns that no rule looks at and that are too large to read.
+    """
+
+    name: str
+    table: str
+    expectations: tuple[Rule, ...]
+    computed: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """Query for the rows as the rules expect them."""
+        exclude = f" EXCLUDE ({', '.join(self.left_out)})" if self.left_out else ""
+        computed = "".join(f", {expression} AS {name}" for name, expression in self.computed.items())
+        schema, _, table = self.table.partition(".")
+        return f'SELECT *{exclude}{computed} FROM "{schema}"."{table}"'  # noqa: S608  names are declared
+
+
+_PANDAS_TYPES = {
+    "VARCHAR": ("str",),
+    "TIMESTAMP": ("datetime64[us]", "datetime64", "Timestamp"),
+    "DOUBLE": ("float64",),
+    "BIGINT": ("int64",),
+    "BOOLEAN": ("bool",),
+}
+_NULLABLE_TYPES = {**_PANDAS_TYPES, "BIGINT": ("int64", "float64"), "BOOLEAN": ("bool", "object")}
+_LARGE = ("BLOB", "DOUBLE[]", "VARCHAR[]")
+
+
+def suite(table: TableLike, universe: Sequence[str] = ()) -> Suite:
+    """All rules for a declared table.
+
+    From the declaration: which columns there are, their types, which may be missing, what is unique. For
+    tables with a meaning of their own, also that meaning (`RULES`).
+
+    Parameters
+    ----------
+    table : TableLike
+        Its declaration.
+    universe : sequence of str
+        Symbols that may occur in a column ``symbol``; without it any pair may.
+
+    Raises
+    ------
+    ValueError
+        If a rule names a column that the table does not declare.
+    """
+    large = tuple(column.name for column in table.columns if column.type in _LARGE)
+    small = [column for column in table.columns if column.type not in _LARGE]
+    own, computed = RULES.get(table.full_name, ((), {}))
+    rules = (*_declared(table, small), *_symbols(small, universe), *own)
+    known = {column.name for column in small} | set(computed)
+    for rule in rules:
+        if strange := set(rule.columns) - known:
+            raise ValueError(f"{table.full_name}: {rule.expectation} names undeclared {sorted(strange)}")
+    return Suite(table.full_name, table.full_name, rules, computed, large)
+
+
+def _declared(table: TableLike, columns: Sequence[ColumnLike]) -> list[Rule]:
+    """Rules that follow from the declaration."""
+    names = {column.name for column in columns}
+    computed = RULES.get(table.full_name, ((), {}))[1]
+    rules = [
+        Rule(
+            "expect_table_columns_to_match_set",
+            {"column_set": sorted(names | set(computed)), "exact_match": True},
+            "the columns are the declared ones",
+        )
+    ]
+    rules += [
+        Rule("expect_column_values_to_not_be_null", {"column": column.name}, "no value is missing")
+        for column in columns
+        if not column.nullable
+    ]
+    rules += [
+        Rule(
+            "expect_column_values_to_be_in_type_list",
+            {
+                "column": column.name,
+                "type_list": list((_NULLABLE_TYPES if column.nullable else _PANDAS_TYPES)[column.type]),
+            },
+            f"type is {column.type}",
+        )
+        for column in columns
+    ]
+    if len(table.key) == 1:
+        rules.append(Rule("expect_column_values_to_be_unique", {"column": table.key[0]}, "the key is unique"))
+    elif table.key:
+        key = {"column_list": list(table.key)}
+        rules.append(Rule("expect_compound_columns_to_be_unique", key, "the key is unique"))
+    return rules
+
+
+def _symbols(columns: Sequence[ColumnLike], universe: Sequence[str]) -> list[Rule]:
+    """Rule on the column ``symbol``, where there is one."""
+    if "symbol" not in {column.name for column in columns}:
+        return []
+    if universe:
+        allowed = {"column": "symbol", "value_set": [*universe, "*"]}
+        return [Rule("expect_column_values_to_be_in_set", allowed, "the symbol is in the universe")]
+    pair = {"column": "symbol", "regex": r"^(?:\*|[^\s/]+/[^\s/]+)$"}
+    return [Rule("expect_column_values_to_match_regex", pair, "the symbol is BASE/QUOTE, or *")]
+
+
+def _rows(least: int = 1) -> Rule:
+    return Rule("expect_table_row_count_to_be_between", {"min_value": least}, "the table is not empty")
+
+
+def _between(column: str, low: float | None, high: float | None, meaning: str, **more: object) -> Rule:
+    limits = {"column": column, "min_value": low, "max_value": high, **more}
+    return Rule("expect_column_values_to_be_between", limits, meaning)
+
+
+def _at_least(upper: str, lower: str, meaning: str) -> Rule:
+    return _pair(upper, lower, meaning, or_equal=True)
+
+
+def _after(later: str, earlier: str, meaning: str) -> Rule:
+    return _pair(later, earlier, meaning, or_equal=False)
+
+
+def _pair(a: str, b: str, meaning: str, *, or_equal: bool) -> Rule:
+    pair = {"column_A": a, "column_B": b, "or_equal": or_equal, "ignore_row_if": "either_value_is_missing"}
+    return Rule("expect_column_pair_values_a_to_be_greater_than_b", pair, meaning)
+
+
+def _one_of(column: str, values: Sequence[object], meaning: str, **more: object) -> Rule:
+    return Rule(
+        "expect_column_values_to_be_in_set", {"column": column, "value_set": list(values), **more}, meaning
+    )
+
+
+_BARS = (
+    _rows(),
+    *(
+        _between(price, 0.0, None, f"{price} is positive", strict_min=True)
+        for price in ("open", "high", "low", "close")
+    ),
+    _between("volume", 0.0, None, "volume is not negative"),
+    *(_at_least("high", price, f"high is not below {price}") for price in ("open", "close", "low")),
+    *(_at_least(price, "low", f"low is not above {price}") for price in ("open", "close")),
+    _one_of("seconds_off_grid", [0], "bars open on the grid of their size"),
+)
+_BARS_COMPUTED = {"seconds_off_grid": "epoch(ts)::BIGINT % bar_seconds"}
+
+_IN_RANGE = " ".join(
+    f"WHEN '{s.name}' THEN value BETWEEN '{s.lower}'::DOUBLE AND '{s.upper}'::DOUBLE" for s in SERIES.values()
+)
+_OBSERVATIONS_COMPUTED = {"in_range": f"CASE series {_IN_RANGE} END"}
+
+
+def _observations(table: str) -> tuple[tuple[Rule, ...], dict[str, str]]:
+    """Rules for a raw table of alternative data; a few implausible values are left to the staging model."""
+    names = [series.name for series in SERIES.values() if series.table == table]
+    return (
+        _one_of("series", names, "the series belongs to the table"),
+        _at_least("available_at", "ts", "nothing is known before the period begins"),
+        _one_of("in_range", [True], "values lie in the plausible range of their series", mostly=0.99),
+    ), _OBSERVATIONS_COMPUTED
+
+
+# Table -> its own rules, and the computed columns that they look at.
+RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
+    "raw.candles": (_BARS, _BARS_COMPUTED),
+    **{f"raw.{series.table}": _observations(series.table) for series in SERIES.values()},
+    "raw.truth": (
+        (
+            _one_of("regime", REGIMES, "the regime is one of the three"),
+            _one_of("drift_sign", [-1, 0, 1], "the drift has a sign"),
+        ),
+        {},
+    ),
+    "regimes.probabilities": (
+        (
+            _rows(),
+            *(
+                _between(f"p_{name.lower()}", 0.0, 1.0, "a probability lies between 0 and 1")
+                for name in REGIMES
+            ),
+            _between("probability_error", None, 1e-6, "the probabilities sum to 1"),
+            _one_of("regime", REGIMES, "the regime is one of the three"),
+        ),
+        {"probability_error": "abs(p_trend + p_range + p_panic - 1)"},
+    ),
+    "features.matrix": ((_rows(),), {}),
+    "features.labels": (
+        (
+            _rows(),
+            _between("horizon", 1, None, "the horizon is at least a bar"),
+            _after("label_end", "ts", "the label ends after its bar"),
+            _one_of("direction", [-1, 0, 1], "the direction is a sign"),
+            _between("label", -5.0, 5.0, "a log return is finite and believable"),
+        ),
+        {},
+    ),
+}

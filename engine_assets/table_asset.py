@@ -1,0 +1,149 @@
+"""One way to make a table: read, compute, check against the declaration, write, note where it came from.
+
+Every Python asset that makes one table is declared with `table_asset`; its function returns `Made`. What all
+share is written here once: row counts, the column schema, provenance, and pictures that land on the newest
+partition only, because the event log keeps every byte for good.
+"""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from resources.settings import Settings
+from resources.table import Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Made", "asset_key", "column_schema", "picture", "table_asset"]
+
+TableSource = Table | Callable[[], Table]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an asset function returns: rows, pictures by name (PNG), and figures for the asset's page."""
+
+    frame: "pl.DataFrame"
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def asset_key(name: str) -> dg.AssetKey:
+    """Key of the asset that makes the table ``schema.name``."""
+    return dg.AssetKey(name.split("."))
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """Columns of a table as the asset's page shows them."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name,
+                column.type,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def picture(png: bytes) -> dg.MetadataValue:
+    """Wrap a PNG so that the asset's page shows it."""
+    from engine.plots import data_uri
+
+    return dg.MetadataValue.md(f"![picture]({data_uri(png)})")
+
+
+def table_asset(
+    name: str,
+    table: TableSource,
+    *,
+    deps: Sequence[str],
+    group: str,
+    code_version: str,
+    kinds: set[str],
+    owner: str = "team:research",
+    pool: str | None = None,
+    partitions_def: dg.PartitionsDefinition | None = None,
+) -> Callable[[Callable[..., Made]], dg.AssetsDefinition]:
+    """Make an asset of a function ``(context, warehouse, settings) -> Made`` that computes a table.
+
+    Parameters
+    ----------
+    name : str
+        ``schema.table``.
+    table : Table or callable
+        The declaration; a callable where it can only be known by importing heavy libraries.
+    deps : sequence of str
+        Tables that the function reads.
+    group : str
+        Group of the graph.
+    code_version : str
+        Raised by hand when the function's meaning changes; stored results of older code are then made anew.
+    kinds : set of str
+        Libraries that do the work, shown in the graph.
+    owner : str
+        Who answers for it.
+    pool : str, optional
+        Throttle for steps that are heavy on memory or processors.
+    partitions_def : PartitionsDefinition, optional
+        Partitions of time: the function is then given the range in `context` and returns just its rows.
+    """
+
+    def declare(function: Callable[..., Made]) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=asset_key(name),
+            deps=[asset_key(dep) for dep in deps],
+            group_name=group,
+            kinds={"duckdb", *kinds},
+            owners=[owner],
+            code_version=code_version,
+            description=function.__doc__,
+            pool=pool,
+            partitions_def=partitions_def,
+            backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
+            metadata={"dagster/table_name": name},
+        )
+        def made(
+            context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+        ) -> dg.MaterializeResult:
+            inputs = warehouse.versions(deps)
+            result = function(context, warehouse, settings)
+            declared = table() if callable(table) else table
+            if partitions_def is None:
+                rows = warehouse.replace(declared, result.frame)
+            else:
+                start, end = time_window(context)
+                rows = warehouse.replace_range(declared, result.frame, "ts", start, end)
+            warehouse.record(
+                asset=name,
+                code_version=code_version,
+                inputs=inputs,
+                settings_hash=settings.fingerprint(),
+                run_id=context.run_id,
+            )
+            shown: dict[str, Any] = {**result.figures, **{k: picture(v) for k, v in result.pictures.items()}}
+            if partitions_def is not None:
+                last = context.partition_key_range.end
+                context.add_asset_metadata(shown, asset_key=asset_key(name), partition_key=last)
+                shown = {}
+            facts = {"dagster/row_count": rows, "dagster/column_schema": column_schema(declared)}
+            return dg.MaterializeResult(metadata={**facts, **shown})
+
+        return made
+
+    return declare
+
+
+def time_window(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
+    """Start (inclusive) and end (exclusive) of the partitions of this run, UTC without zone."""
+    window = context.partition_time_window
+    return window.start.replace(tzinfo=None), window.end.replace(tzinfo=None)
