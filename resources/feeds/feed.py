@@ -18,7 +18,10 @@ class Feed(Protocol):
     Moments are UTC without zone. ``start`` is inclusive, ``end`` exclusive, both compared with ``ts``.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What is stored as the source of its rows."""
+        ...
 
     def candles(self, symbols: Sequence[str], start: datetime, end: datetime) -> Reading:
         """Read finished bars: ``symbol, ts, open, high, low, close, volume``, sorted by symbol and ts."""
