@@ -135,7 +135,10 @@ def table_asset(
                 last = context.partition_key_range.end
                 context.add_asset_metadata(shown, asset_key=asset_key(name), partition_key=last)
                 shown = {}
-            facts = {"dagster/row_count": rows, "dagster/column_schema": column_schema(declared)}
+            facts: dict[str, Any] = {
+                "dagster/row_count": rows,
+                "dagster/column_schema": column_schema(declared),
+            }
             return dg.MaterializeResult(metadata={**facts, **shown})
 
         return made

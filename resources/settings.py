@@ -45,8 +45,8 @@ PROFILES: dict[str, Profile] = {
     "demo": Profile(
         symbols=_FOUR,
         simulated_days=540,
-        train_days=180,
-        calibrate_days=60,
+        train_days=240,
+        calibrate_days=90,
         test_days=60,
         regime_refit_days=60,
         boosting_rounds=120,

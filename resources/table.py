@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Column", "SqlType", "Table"]
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 SqlType = Literal["VARCHAR", "TIMESTAMP", "DOUBLE", "BIGINT", "BOOLEAN", "BLOB", "DOUBLE[]", "VARCHAR[]"]
 
@@ -49,7 +52,15 @@ class Table:
     key: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        unknown = set(self.key) - {c.name for c in self.columns}
+        names = self.column_names
+        for name in (self.schema, self.name, *names):
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"{self.full_name}: {name!r} is not a lower-case name of letters, digits and _"
+                )
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.full_name}: column names repeat in {names}")
+        unknown = set(self.key) - set(names)
         if unknown:
             raise ValueError(f"{self.full_name}: key names unknown columns {sorted(unknown)}")
 
@@ -83,7 +94,7 @@ class Table:
     def ddl(self) -> str:
         """``CREATE TABLE`` for this declaration."""
         lines = [f'"{c.name}" {c.type}{"" if c.nullable else " NOT NULL"}' for c in self.columns]
-        return f"CREATE TABLE IF NOT EXISTS {self.full_name} ({', '.join(lines)})"
+        return f'CREATE TABLE IF NOT EXISTS "{self.schema}"."{self.name}" ({", ".join(lines)})'
 
     def empty(self) -> pl.DataFrame:
         """Build a frame of this table without rows."""
@@ -98,7 +109,7 @@ class Table:
         ------
         DataError
             If a column is missing, unknown, of another type, null where it must not be,
-            or if the key repeats; the column is named.
+            NaN anywhere (a missing value is null), or if the key repeats; the column is named.
         """
         import polars as pl
 
@@ -124,6 +135,10 @@ class Table:
                     row=first,
                     column=column.name,
                 )
+            if column.type == "DOUBLE" and (nan := frame[column.name].is_nan()).any():
+                reason = "is NaN; a value that is missing is null, one that cannot be computed is an error"
+                row = int(nan.arg_max() or 0) + 1
+                raise DataError(reason, source=self.full_name, row=row, column=column.name)
         if self.key and (repeated := frame.select(pl.struct(self.key).is_duplicated())).to_series().any():
             row = int(repeated.to_series().arg_max() or 0)
             raise DataError(

@@ -10,7 +10,7 @@ from PIL import Image
 from engine import plots
 
 N = 40_000
-TS = [datetime(2018, 1, 1) + timedelta(hours=i) for i in range(N)]  # noqa: DTZ001
+TS = [datetime(2018, 1, 1) + timedelta(hours=i) for i in range(N)]
 RNG = np.random.default_rng(3)
 PATH = np.exp(np.cumsum(RNG.normal(0, 0.01, N)))
 NAMES = [f"feature_{i}" for i in range(20)]

@@ -65,7 +65,7 @@ def test_a_simulated_market_has_an_end_and_an_archive_has_what_it_has() -> None:
     days = timedelta(days=PROFILES["demo"].simulated_days)
     assert settings.last_moment == settings.first_moment + days
     assert Settings(source="files").last_moment is None
-    assert Settings(end=date(2024, 2, 1)).last_moment == datetime(2024, 2, 1)  # noqa: DTZ001
+    assert Settings(end=date(2024, 2, 1)).last_moment == datetime(2024, 2, 1)
 
 
 @pytest.mark.parametrize(

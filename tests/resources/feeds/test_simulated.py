@@ -1,6 +1,6 @@
 """The simulated feed: what a feed promises, from a simulation that runs once."""
 
-# ruff: noqa: DTZ001  moments are UTC without zone everywhere
+
 
 from __future__ import annotations
 

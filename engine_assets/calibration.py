@@ -1,0 +1,212 @@
+"""Group ``calibration``: predictions whose stated confidence and intervals can be believed."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from engine_assets.table_asset import Made, asset_key, column_schema, table_asset
+from engine_assets.windows import read_splits
+from resources.settings import Settings
+from resources.table import Column, Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = [
+    "CALIBRATED",
+    "CALIBRATORS",
+    "COVERAGE",
+    "TABLES",
+    "calibrated",
+    "coverage",
+    "coverage_holds",
+    "predicted",
+]
+
+ROLLING = timedelta(days=250)
+
+CALIBRATED = Table(
+    "predictions",
+    "calibrated",
+    "Predictions of the test windows with calibrated confidence and conformal intervals.",
+    (
+        Column("fold", "BIGINT", "Walk-forward fold."),
+        Column("symbol", "VARCHAR", "Pair."),
+        Column("ts", "TIMESTAMP", "Open of the decision bar, UTC."),
+        Column("regime", "VARCHAR", "Filtered regime at the decision.", nullable=True),
+        Column("direction", "BIGINT", "Side predicted: 1 up, -1 down."),
+        Column("raw_confidence", "DOUBLE", "What the model states for that side."),
+        Column("confidence", "DOUBLE", "Lower bound of P(side is right); missing if unknown.", nullable=True),
+        Column("status", "VARCHAR", "ok, or unknown where the regime has too few outcomes."),
+        Column("lower", "DOUBLE", "Lower end of the interval of the label; may be infinite.", nullable=True),
+        Column("upper", "DOUBLE", "Upper end, likewise.", nullable=True),
+        Column("label", "DOUBLE", "What happened; missing if not known yet.", nullable=True),
+        Column("correct", "BOOLEAN", "Whether the side was right.", nullable=True),
+        Column("covered", "BOOLEAN", "Whether the interval held the label.", nullable=True),
+    ),
+    ("symbol", "ts"),
+)
+CALIBRATORS = Table(
+    "models",
+    "calibrators",
+    "The calibration of each fold as it stands at the end of its test window.",
+    (
+        Column("fold", "BIGINT", "Walk-forward fold."),
+        Column("format", "VARCHAR", "How content is written: safetensors."),
+        Column("meta", "VARCHAR", "JSON: coverage level, configuration, regimes."),
+        Column("content", "BLOB", "The arrays."),
+    ),
+    ("fold",),
+)
+COVERAGE = Table(
+    "predictions",
+    "coverage",
+    "How often stated confidences and intervals came true, per regime, with 95 % intervals.",
+    (
+        Column("position", "BIGINT", "Order in which people look at them."),
+        Column("regime", "VARCHAR", "Filtered regime, or ALL."),
+        Column("measure", "VARCHAR", "What is measured."),
+        Column("promised", "DOUBLE", "What was promised, where something was.", nullable=True),
+        Column("value", "DOUBLE", "What was measured.", nullable=True),
+        Column("low", "DOUBLE", "Lower end of its interval.", nullable=True),
+        Column("high", "DOUBLE", "Upper end of its interval.", nullable=True),
+        Column("count", "BIGINT", "Predictions."),
+    ),
+    ("regime", "measure"),
+)
+TABLES = (CALIBRATED, CALIBRATORS, COVERAGE)
+
+PREDICTIONS_SQL = """
+    SELECT p.*, l.label, l.label_end
+    FROM predictions.out_of_sample AS p LEFT JOIN features.labels AS l USING (symbol, ts)
+    WHERE p.fold = ? ORDER BY ts, symbol
+"""
+_INPUTS = ("predictions.out_of_sample", "features.labels", "models.splits")
+
+
+def predicted(warehouse: Warehouse, fold: int) -> "pl.DataFrame":
+    """Predictions of a fold with what happened, where it is known."""
+    return warehouse.frame(PREDICTIONS_SQL, [fold])
+
+
+def _spec(table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(table.full_name),
+        deps=[asset_key(name) for name in _INPUTS],
+        group_name="calibration",
+        description=table.description,
+        owners=["team:research"],
+        kinds={"duckdb", "numba"},
+        code_version="1",
+        metadata={"dagster/table_name": table.full_name},
+    )
+
+
+@dg.multi_asset(name="calibrated", specs=[_spec(table) for table in (CALIBRATED, CALIBRATORS)])
+def calibrated(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    """Calibrate each fold on its calibration window and apply it to its test window."""
+    import json
+
+    import polars as pl
+    from safetensors.numpy import save
+
+    from engine.calibration.walk_forward import calibrate_fold
+
+    inputs = warehouse.versions(_INPUTS)
+    rows, stored = [], []
+    for split in read_splits(warehouse):
+        fold = calibrate_fold(
+            predicted(warehouse, split.number), split, settings.bar_duration, settings.horizon_bars
+        )
+        rows.append(fold.rows.with_columns(fold=pl.lit(split.number, pl.Int64)))
+        arrays, meta = fold.predictor.to_arrays()
+        stored.append((split.number, "safetensors", json.dumps(meta), save(arrays)))
+    made = {
+        CALIBRATED: pl.concat(rows).select(CALIBRATED.column_names),
+        CALIBRATORS: pl.DataFrame(stored, schema=CALIBRATORS.polars_schema, orient="row"),
+    }
+    for table, frame in made.items():
+        warehouse.replace(table, frame)
+        warehouse.record(
+            asset=table.full_name,
+            code_version="1",
+            inputs=inputs,
+            settings_hash=settings.fingerprint(),
+            run_id=context.run_id,
+        )
+        facts: dict[str, Any] = {
+            "dagster/row_count": frame.height,
+            "dagster/column_schema": column_schema(table),
+        }
+        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=facts)
+
+
+@table_asset(
+    COVERAGE.full_name,
+    COVERAGE,
+    deps=[CALIBRATED.full_name],
+    group="calibration",
+    code_version="1",
+    kinds={"polars"},
+)
+def coverage(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """Coverage of the intervals and truth of the confidences, per regime and over the worst 250 days."""
+    import polars as pl
+
+    from engine.calibration.coverage import reliability_table, rolling_coverage
+    from engine.calibration.report import coverage_report
+    from engine.calibration.walk_forward import COVERAGE_LEVEL
+    from engine.plots import coverage_over_time, reliability_diagram
+
+    rows = warehouse.frame("SELECT * FROM predictions.calibrated ORDER BY ts, symbol")
+    overlap = float(settings.horizon_bars)
+    report = coverage_report(rows, COVERAGE_LEVEL, ROLLING, overlap)
+    table = reliability_table(rows.rename({"confidence": "stated"}), bins=20, overlap=overlap)
+    pictures = {
+        "reliability": reliability_diagram(
+            table.rename({"n": "count"}), "Stated confidence against what came true"
+        )
+    }
+    days = min(ROLLING, timedelta(days=max(1, (rows["ts"].max() - rows["ts"].min()).days // 3)))  # type: ignore[operator, union-attr]
+    rolling = rolling_coverage(rows, days).drop_nulls()
+    if rolling.height:
+        title = f"Coverage of the {COVERAGE_LEVEL:.0%} intervals over {days.days} days"
+        pictures["coverage over time"] = coverage_over_time(
+            rolling["day"].to_list(), rolling["coverage"].to_numpy(), COVERAGE_LEVEL, title
+        )
+    unknown = float((rows["status"] == "unknown").to_numpy().mean())
+    unbounded = float(rows.select((pl.col("upper") - pl.col("lower")).is_infinite().mean()).item() or 0.0)
+    return Made(report, pictures, {"share unknown": unknown, "share of unbounded intervals": unbounded})
+
+
+@dg.asset_check(
+    asset=asset_key(COVERAGE.full_name),
+    name="coverage_holds",
+    description="In each regime the promise lies within or below the interval of what was measured.",
+)
+def coverage_holds(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Fail where even the upper end of the interval misses the promise."""
+    broken = warehouse.frame(
+        "SELECT regime, measure, promised, value, low, high, count FROM predictions.coverage "
+        "WHERE promised IS NOT NULL AND high < promised ORDER BY position"
+    )
+    worst = warehouse.frame("SELECT * FROM predictions.coverage ORDER BY position")
+    return dg.AssetCheckResult(
+        passed=broken.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "broken promises": broken.height,
+            "measured": dg.MetadataValue.table(
+                [
+                    dg.TableRecord({k: "" if v is None else str(v) for k, v in row.items()})
+                    for row in worst.iter_rows(named=True)
+                ]
+            ),
+        },
+    )

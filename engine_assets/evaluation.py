@@ -1,0 +1,292 @@
+"""Group ``evaluation``: what the decisions would have earned, net of costs, beside simple alternatives."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from engine_assets.table_asset import Made, asset_key, column_schema, picture, table_asset
+from engine_assets.training import REGISTRY, training_rows
+from resources.settings import Settings
+from resources.table import Column, Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from engine.evaluation.backtest import BacktestResult
+
+__all__ = ["EQUITY", "EXPLANATIONS", "METRICS", "STRATEGY", "TABLES", "TRADES", "backtests", "explanations"]
+
+STRATEGY = "engine"
+
+_STRATEGY_COLUMNS = (
+    Column("strategy", "VARCHAR", "The strategy, or a baseline."),
+    Column("position", "BIGINT", "Order in which people look at them; the strategy is 0."),
+)
+EQUITY = Table(
+    "trading",
+    "equity",
+    "Equity bar by bar over the test windows, net of fees, slippage and funding; it starts at 1.",
+    (
+        *_STRATEGY_COLUMNS,
+        Column("ts", "TIMESTAMP", "Open of the bar, UTC."),
+        Column("equity", "DOUBLE", "Value of the account over its value at the start."),
+        Column("gross_return", "DOUBLE", "Return of the bar from prices alone."),
+        Column("net_return", "DOUBLE", "Return of the bar after all costs."),
+        Column("turnover", "DOUBLE", "Value traded over equity."),
+        Column("fees", "DOUBLE", "Quote units paid at this bar."),
+        Column("slippage", "DOUBLE", "Quote units lost at this bar."),
+        Column("funding", "DOUBLE", "Quote units paid at this bar; negative is received."),
+        Column("exposure", "DOUBLE", "Sum of absolute positions over equity."),
+    ),
+    ("strategy", "ts"),
+)
+TRADES = Table(
+    "trading",
+    "trades",
+    "Every stretch of time that a symbol was held on one side.",
+    (
+        *_STRATEGY_COLUMNS,
+        Column("symbol", "VARCHAR", "Pair."),
+        Column("entry_ts", "TIMESTAMP", "Open of the bar of the first fill, UTC."),
+        Column(
+            "exit_ts", "TIMESTAMP", "Open of the bar of the last fill; missing while open.", nullable=True
+        ),
+        Column("side", "BIGINT", "1 long, -1 short."),
+        Column("entry_price", "DOUBLE", "Average over all entries, before costs."),
+        Column("exit_price", "DOUBLE", "Average over all exits; missing while open.", nullable=True),
+        Column("quantity", "DOUBLE", "All that was entered, base units."),
+        Column("gross_pnl", "DOUBLE", "Quote units, before costs."),
+        Column("fees", "DOUBLE", "Quote units."),
+        Column("slippage", "DOUBLE", "Quote units."),
+        Column("funding", "DOUBLE", "Quote units; negative is received."),
+        Column("net_pnl", "DOUBLE", "Quote units, after all costs."),
+    ),
+)
+METRICS = Table(
+    "trading",
+    "metrics",
+    "Figures on daily net returns with 95 % bootstrap intervals, and differences to the baselines.",
+    (
+        *_STRATEGY_COLUMNS,
+        Column("metric", "VARCHAR", "Name; 'x minus BASELINE' is the paired difference to a baseline."),
+        Column("value", "DOUBLE", "Point estimate.", nullable=True),
+        Column("low", "DOUBLE", "Lower end of the interval.", nullable=True),
+        Column("high", "DOUBLE", "Upper end of the interval.", nullable=True),
+    ),
+    ("strategy", "metric"),
+)
+EXPLANATIONS = Table(
+    "predictions",
+    "shap",
+    "Why each out-of-sample trade was entered: Shapley values of the direction's log odds at the decision.",
+    (
+        Column("fold", "BIGINT", "Walk-forward fold whose model decided."),
+        Column("symbol", "VARCHAR", "Pair."),
+        Column("entry_ts", "TIMESTAMP", "Open of the bar of the trade's first fill, UTC."),
+        Column("ts", "TIMESTAMP", "Open of the decision bar, UTC."),
+        Column("base_value", "DOUBLE", "Log odds before any feature is known."),
+        Column("feature", "VARCHAR", "Name of the feature."),
+        Column("value", "DOUBLE", "How far the feature moved the log odds."),
+    ),
+    ("symbol", "entry_ts", "feature"),
+)
+TABLES = (EQUITY, TRADES, METRICS, EXPLANATIONS)
+_BACKTESTED = (EQUITY, TRADES, METRICS)
+_INPUTS = ("portfolio.weights", "staging.candles", "staging.alternative")
+
+
+def _spec(table: Table, kinds: set[str]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(table.full_name),
+        deps=[asset_key(name) for name in _INPUTS],
+        group_name="evaluation",
+        description=table.description,
+        owners=["team:research"],
+        kinds={"duckdb", *kinds},
+        code_version="1",
+        metadata={"dagster/table_name": table.full_name},
+    )
+
+
+@dg.multi_asset(name="backtests", specs=[_spec(table, {"numba"}) for table in _BACKTESTED])
+def backtests(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    """Run the target weights and three baselines through the same market with the same costs."""
+    import polars as pl
+
+    from engine.evaluation import baselines
+    from engine.evaluation.backtest import backtest
+    from engine.evaluation.costs import Costs
+    from engine.evaluation.panel import funding_panel, panel_from_candles, weights_panel
+    from engine.plots import equity_and_drawdown
+
+    inputs = warehouse.versions(_INPUTS)
+    weights = warehouse.frame("SELECT symbol, ts, weight FROM portfolio.weights")
+    candles = warehouse.frame(
+        "SELECT symbol, ts, open, close, volume FROM staging.candles "
+        "WHERE ts >= (SELECT min(ts) FROM portfolio.weights) ORDER BY symbol, ts"
+    )
+    panel = panel_from_candles(candles, settings.bar_duration)
+    funding = funding_panel(
+        warehouse.frame("SELECT * FROM staging.alternative WHERE series = 'funding_rate'"), panel
+    )
+    costs = Costs(settings.costs.fee_bps, settings.costs.half_spread_bps, settings.costs.impact_bps)
+    targets = {
+        STRATEGY: weights_panel(weights, panel),
+        "buy and hold": baselines.buy_and_hold(panel),
+        "volatility-targeted hold": baselines.volatility_targeted_hold(panel),
+        "flat": baselines.flat(panel),
+    }
+    results = {
+        name: backtest(panel, target, costs=costs, funding=funding, capital=settings.costs.capital)
+        for name, target in targets.items()
+    }
+    made = {
+        EQUITY: _stacked({n: _relative(r) for n, r in results.items()}),
+        TRADES: _stacked({n: r.trades for n, r in results.items()}),
+        METRICS: _metrics(results, settings),
+    }
+    for table, frame in made.items():
+        warehouse.replace(table, frame.select(table.column_names).cast(dict(table.polars_schema)))  # type: ignore[arg-type]
+        warehouse.record(
+            asset=table.full_name,
+            code_version="1",
+            inputs=inputs,
+            settings_hash=settings.fingerprint(),
+            run_id=context.run_id,
+        )
+    curves = {n: r.equity["equity"].to_numpy() / r.capital for n, r in results.items()}
+    drawn = equity_and_drawdown(
+        results[STRATEGY].equity["ts"].to_list(), curves, "Out-of-sample equity, net of all costs"
+    )
+    closed = made[TRADES].filter((pl.col("strategy") == STRATEGY) & pl.col("exit_ts").is_not_null())
+    facts: dict[Table, dict[str, Any]] = {
+        EQUITY: {"equity and drawdown": picture(drawn)},
+        TRADES: {
+            "closed trades": closed.height,
+            "share won": float((closed["net_pnl"] > 0).to_numpy().mean()) if closed.height else 0.0,
+            "net result": float(closed["net_pnl"].sum()),
+        },
+        METRICS: {"figures": _grid(made[METRICS])},
+    }
+    for table, frame in made.items():
+        yield dg.MaterializeResult(
+            asset_key=asset_key(table.full_name),
+            metadata={
+                "dagster/row_count": frame.height,
+                "dagster/column_schema": column_schema(table),
+                **facts[table],
+            },
+        )
+
+
+def _relative(result: "BacktestResult") -> "pl.DataFrame":
+    """Equity over the capital at the start."""
+    import polars as pl
+
+    return result.equity.with_columns(pl.col("equity") / result.capital)
+
+
+def _stacked(frames: dict[str, "pl.DataFrame"]) -> "pl.DataFrame":
+    import polars as pl
+
+    return pl.concat(
+        frame.with_columns(strategy=pl.lit(name), position=pl.lit(i, pl.Int64))
+        for i, (name, frame) in enumerate(frames.items())
+    )
+
+
+def _metrics(results: dict[str, "BacktestResult"], settings: Settings) -> "pl.DataFrame":
+    """Figures with intervals of each strategy, and paired differences of the strategy to each baseline."""
+    import polars as pl
+
+    from engine.evaluation.metrics import metric_intervals, paired_intervals
+
+    draws, seed = settings.work.bootstrap_draws, settings.seed
+    daily = {name: result.daily() for name, result in results.items()}
+    returns = {name: frame["net_return"].to_numpy() for name, frame in daily.items()}
+    frames = {
+        name: metric_intervals(
+            returns[name],
+            means={m: daily[name][m].to_numpy() for m in ("turnover", "exposure")},
+            draws=draws,
+            seed=seed,
+        )
+        for name in results
+    }
+    differences = [
+        paired_intervals(returns[STRATEGY], returns[name], draws=draws, seed=seed).with_columns(
+            pl.col("metric") + f" minus {name}"
+        )
+        for name in results
+        if name != STRATEGY
+    ]
+    frames[STRATEGY] = pl.concat([frames[STRATEGY], *differences], how="vertical_relaxed")
+    return _stacked(frames)
+
+
+def _grid(metrics: "pl.DataFrame") -> dg.MetadataValue:
+    rows = [
+        dg.TableRecord({"strategy": s, "metric": m, "value": str(v), "low": str(low), "high": str(high)})
+        for s, m, v, low, high in metrics.select("strategy", "metric", "value", "low", "high").iter_rows()
+    ]
+    return dg.MetadataValue.table(rows)
+
+
+@table_asset(
+    EXPLANATIONS.full_name,
+    EXPLANATIONS,
+    deps=[TRADES.full_name, REGISTRY.full_name, "predictions.calibrated", "features.matrix"],
+    group="evaluation",
+    code_version="1",
+    kinds={"lightgbm", "shap"},
+)
+def explanations(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """Explain every trade of the strategy by the model that decided it, on the bar before the fill."""
+    import polars as pl
+
+    from engine.alpha.boosting import BoostingPredictor
+    from engine.features.attribution import attribute
+    from engine.plots import bar_chart
+
+    trades = warehouse.frame(
+        """
+        SELECT p.fold, t.symbol, t.entry_ts, p.ts
+        FROM trading.trades AS t JOIN predictions.calibrated AS p
+          ON p.symbol = t.symbol AND p.ts = t.entry_ts - to_seconds(?)
+        WHERE t.strategy = ? ORDER BY p.fold, p.ts, t.symbol
+        """,
+        [int(settings.bar_duration.total_seconds()), STRATEGY],
+    )
+    parts = [EXPLANATIONS.empty()]
+    for (fold,), part in trades.group_by("fold", maintain_order=True):
+        content = warehouse.frame("SELECT content FROM models.registry WHERE fold = ?", [fold])["content"][0]
+        model = BoostingPredictor.from_bytes(content)
+        first, last = part.select(first=pl.col("ts").min(), last=pl.col("ts").max()).row(0)
+        rows = training_rows(warehouse, settings, first, last + settings.bar_duration)
+        rows = part.join(rows, on=["symbol", "ts"], how="inner", maintain_order="left")
+        found = attribute(model, rows.select(model.features).to_numpy())
+        wide = rows.select("fold", "symbol", "entry_ts", "ts").with_columns(
+            pl.Series("base_value", found.base),
+            *(pl.Series(name, found.values[:, i]) for i, name in enumerate(model.features)),
+        )
+        parts.append(
+            wide.unpivot(
+                index=["fold", "symbol", "entry_ts", "ts", "base_value"], variable_name="feature"
+            ).select(EXPLANATIONS.column_names)
+        )
+    frame = pl.concat(parts)
+    if frame.is_empty():
+        return Made(frame, figures={"note": "the strategy made no trade"})
+    mean = frame.group_by("feature").agg(pl.col("value").abs().mean()).sort("value", descending=True).head(20)
+    drawn = bar_chart(
+        mean["feature"].to_list(),
+        {"mean |phi|": mean["value"].to_numpy()},
+        "What moved the trades",
+        "log odds",
+    )
+    return Made(frame, pictures={"mean effect": drawn}, figures={"trades explained": trades.height})

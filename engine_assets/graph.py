@@ -1,0 +1,75 @@
+"""The whole graph: every asset and every check, in the order of the data."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dbt_like_sql.project import load_project
+from engine_assets import (
+    alternative,
+    audit,
+    calibration,
+    evaluation,
+    features,
+    leakage,
+    portfolio,
+    raw,
+    regimes,
+    training,
+    windows,
+)
+from engine_assets.quality_checks import anomaly_check, quality_check
+from engine_assets.sql_models import MODELS, SERIES_TABLE, series_bounds, sql_assets, sql_checks
+from engine_assets.table_asset import TableSource, asset_key
+
+__all__ = ["TABLES", "build_assets", "build_checks"]
+
+# Every table that Python makes, by group. SQL models are checked by the tests of their schema.yml.
+TABLES: dict[str, dict[str, TableSource]] = {
+    "raw": {t.full_name: t for t in (raw.CANDLES, *raw.OBSERVATIONS.values(), raw.TRUTH, raw.AUDIT)},
+    "alternative": {"alternative.features": alternative.features_table},
+    "regimes": {regimes.PROBABILITIES.full_name: regimes.PROBABILITIES},
+    "features": {"features.matrix": features.matrix_table, features.LABELS.full_name: features.LABELS},
+    "training": {t.full_name: t for t in training.TABLES},
+    "calibration": {t.full_name: t for t in calibration.TABLES},
+    "portfolio": {portfolio.WEIGHTS.full_name: portfolio.WEIGHTS},
+    "evaluation": {t.full_name: t for t in evaluation.TABLES},
+}
+
+
+def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """Every asset."""
+    declared = {name: table for group in TABLES.values() for name, table in group.items()}
+    return [
+        raw.candles_asset(months),
+        *raw.observation_assets(),
+        raw.truth,
+        audit.audit,
+        series_bounds,
+        *sql_assets(load_project(MODELS), {**declared, SERIES_TABLE.full_name: SERIES_TABLE}),
+        alternative.features_asset(months),
+        regimes.probabilities,
+        features.matrix_asset(months),
+        features.labels,
+        windows.splits,
+        training.shap_shares,
+        training.forecasts,
+        training.skill,
+        calibration.calibrated,
+        calibration.coverage,
+        portfolio.weights,
+        evaluation.backtests,
+        evaluation.explanations,
+    ]
+
+
+def build_checks() -> list[dg.AssetChecksDefinition]:
+    """Every check: what tables must satisfy, what SQL models promise, and what must not leak."""
+    return [
+        *(quality_check(group, tables) for group, tables in TABLES.items()),
+        *sql_checks(load_project(MODELS)),
+        *leakage.CHECKS,
+        regimes.scored_on_truth,
+        calibration.coverage_holds,
+        anomaly_check(asset_key(raw.CANDLES.full_name)),
+    ]

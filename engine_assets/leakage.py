@@ -1,0 +1,179 @@
+"""The lookahead check on everything that decides: cut the future off, change it, recompute, compare."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from engine_assets.calibration import CALIBRATED, predicted
+from engine_assets.portfolio import CLOSES_SQL, SIGNALS_SQL, WEIGHTS, allocate
+from engine_assets.regimes import PROBABILITIES, walk_regimes
+from engine_assets.table_asset import asset_key
+from engine_assets.windows import read_splits
+from resources.settings import Settings
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from engine.features.lookahead import LookaheadReport
+
+__all__ = ["CHECKS"]
+
+NAME = "no_lookahead"
+# Long enough for the longest window of a feature on both sides of a cut, short enough to run every night.
+_FEATURE_SPAN = timedelta(days=60)
+_DECISION_SPAN = timedelta(days=260)
+_DESCRIPTION = "Recomputed without the future, and with another future, every past row stays the same."
+
+
+def _result(report: "LookaheadReport") -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=report.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "finding": dg.MetadataValue.md(f"```\n{report.describe()}\n```"),
+            "rows compared": report.rows_compared,
+            "cuts": ", ".join(f"{cut:%Y-%m-%d %H:%M}" for cut in report.cuts),
+        },
+    )
+
+
+def _recent(warehouse: Warehouse, span: timedelta) -> datetime:
+    newest: datetime = warehouse.frame("SELECT max(ts) AS ts FROM staging.candles")["ts"][0]
+    return newest - span
+
+
+@dg.asset_check(
+    asset=asset_key("features.matrix"),
+    additional_deps=[asset_key("staging.candles"), asset_key("staging.alternative")],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def features_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Alternative joins and the whole recipe, from candles and vintages to the matrix."""
+    import polars as pl
+
+    from engine.alternative.features import alternative_features
+    from engine.features.catalogue import CATALOGUE
+    from engine.features.lookahead import check_lookahead
+
+    bar, since = settings.bar_duration, _recent(warehouse, _FEATURE_SPAN)
+
+    def compute(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        bars = inputs["candles"]
+        known = alternative_features(bars.select("symbol", "ts"), inputs["observations"], bar)
+        return CATALOGUE.compute(bars.join(known, on=["symbol", "ts"]).sort("symbol", "ts"))
+
+    closes = pl.col("ts") + bar
+    inputs = {
+        "candles": warehouse.frame(
+            "SELECT * FROM staging.candles WHERE ts >= ? ORDER BY symbol, ts", [since]
+        ),
+        "observations": warehouse.frame("SELECT * FROM staging.alternative WHERE available_at >= ?", [since]),
+    }
+    known_at = {"candles": closes, "observations": pl.col("available_at")}
+    return _result(check_lookahead(compute, inputs, known_at=known_at, decided_at=closes, tolerance=1e-9))
+
+
+@dg.asset_check(
+    asset=asset_key(PROBABILITIES.full_name),
+    additional_deps=[asset_key("staging.candles")],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def regimes_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Check the detector with its refits, over the first stretch of the history that holds two."""
+    import polars as pl
+
+    from engine.features.lookahead import check_lookahead
+
+    bar = settings.bar_duration
+    span = timedelta(days=60 + 2 * settings.work.regime_refit_days)
+    candles = warehouse.frame(
+        "SELECT * FROM staging.candles WHERE ts < (SELECT min(ts) FROM staging.candles) + ? "
+        "ORDER BY symbol, ts",
+        [span],
+    )
+    closes = pl.col("ts") + bar
+    return _result(
+        check_lookahead(
+            lambda inputs: walk_regimes(inputs["candles"], settings),
+            {"candles": candles},
+            known_at={"candles": closes},
+            decided_at=closes,
+            cuts=1,
+        )
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(CALIBRATED.full_name),
+    additional_deps=[asset_key("predictions.out_of_sample"), asset_key("features.labels")],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def calibrated_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Calibration of the newest fold: no outcome may count before the end of its label."""
+    import polars as pl
+
+    from engine.calibration.walk_forward import calibrate_fold
+    from engine.features.lookahead import check_lookahead
+
+    bar, horizon = settings.bar_duration, settings.horizon_bars
+    split = read_splits(warehouse)[-1]
+    rows = predicted(warehouse, split.number)
+
+    def compute(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        joined = inputs["predictions"].join(inputs["labels"], on=["symbol", "ts"], how="left")
+        calibrated = calibrate_fold(joined, split, bar, horizon).rows
+        return calibrated.drop("label", "correct", "covered")
+
+    labels = rows.drop_nulls("label").select("symbol", "ts", "label", "label_end")
+    middle = split.test.start + (split.test.end - split.test.start) / 2
+    cuts = [split.test.start + bar, middle.replace(minute=0, second=0, microsecond=0)]
+    return _result(
+        check_lookahead(
+            compute,
+            {"predictions": rows.drop("label", "label_end"), "labels": labels},
+            known_at={"predictions": pl.col("ts") + bar, "labels": pl.col("label_end")},
+            decided_at=pl.col("ts") + bar,
+            cuts=cuts,
+        )
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(WEIGHTS.full_name),
+    additional_deps=[asset_key(CALIBRATED.full_name), asset_key("staging.candles")],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def weights_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Every decision from signals and closes, over the newest stretch."""
+    import polars as pl
+
+    from engine.features.lookahead import check_lookahead
+
+    closes = pl.col("ts") + settings.bar_duration
+    since = _recent(warehouse, _DECISION_SPAN)
+    recent = pl.col("ts") >= since
+    return _result(
+        check_lookahead(
+            lambda inputs: allocate(inputs["signals"], inputs["candles"], settings),
+            {
+                "signals": warehouse.frame(SIGNALS_SQL).filter(recent),
+                "candles": warehouse.frame(CLOSES_SQL).filter(recent),
+            },
+            known_at={"signals": closes, "candles": closes},
+            decided_at=pl.col("decided_at"),
+            cuts=2,
+        )
+    )
+
+
+CHECKS = (features_check, regimes_check, calibrated_check, weights_check)

@@ -1,0 +1,114 @@
+"""Group ``regimes``: the state of each market as it could be known at the time."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from engine_assets.table_asset import Made, asset_key, table_asset
+from resources.settings import Settings
+from resources.table import Column, Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["CANDLES_SQL", "PROBABILITIES", "probabilities", "scored_on_truth", "walk_regimes"]
+
+PROBABILITIES = Table(
+    "regimes",
+    "probabilities",
+    "Filtered probabilities of the regimes; missing until a first model could be fitted.",
+    (
+        Column("symbol", "VARCHAR", "Pair."),
+        Column("ts", "TIMESTAMP", "Open of the bar, UTC."),
+        Column("p_trend", "DOUBLE", "P(TREND) given everything up to the close of the bar.", nullable=True),
+        Column("p_range", "DOUBLE", "P(RANGE), likewise.", nullable=True),
+        Column("p_panic", "DOUBLE", "P(PANIC), likewise.", nullable=True),
+        Column("regime", "VARCHAR", "The most probable of them.", nullable=True),
+    ),
+    ("symbol", "ts"),
+)
+
+CANDLES_SQL = "SELECT * FROM staging.candles ORDER BY symbol, ts"
+_WARMUP = timedelta(days=45)
+
+
+def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "pl.DataFrame":
+    """Filter the candles with models that are refitted as often as the profile says."""
+    from engine.regimes.history import walk_forward_regimes
+
+    return walk_forward_regimes(
+        candles,
+        settings.bar_duration,
+        refit=timedelta(days=settings.work.regime_refit_days),
+        warmup=_WARMUP,
+        lookback=timedelta(days=settings.work.train_days),
+    )
+
+
+@table_asset(
+    PROBABILITIES.full_name,
+    PROBABILITIES,
+    deps=["staging.candles"],
+    group="regimes",
+    code_version="1",
+    kinds={"hmmlearn", "polars"},
+)
+def probabilities(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """P(TREND), P(RANGE) and P(PANIC) of each bar by a hidden Markov model, filtered forward only.
+
+    Models are refitted on schedule on what was known by then and used from then on, so every row is what a
+    person could have seen at the time.
+    """
+    import polars as pl
+
+    from engine.plots import price_with_regimes
+
+    candles = warehouse.frame(CANDLES_SQL)
+    frame = walk_regimes(candles, settings)
+    first = candles["symbol"][0]
+    shown = candles.filter(pl.col("symbol") == first).join(frame, on=["symbol", "ts"], how="left").sort("ts")
+    shares = frame["regime"].value_counts(normalize=True).drop_nulls().sort("regime")
+    return Made(
+        frame,
+        pictures={
+            "price and regimes": price_with_regimes(
+                shown["ts"].to_list(),
+                shown["close"].to_numpy(),
+                shown.select("p_trend", "p_range", "p_panic").to_numpy(),
+                f"{first}: price, and the regimes as they could be known",
+            )
+        },
+        figures={f"share {name}": share for name, share in shares.iter_rows()},
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(PROBABILITIES.full_name),
+    additional_deps=[asset_key("raw.truth")],
+    name="scored_on_truth",
+    description="Where the market is simulated: accuracy against the regimes that it really had.",
+)
+def scored_on_truth(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Balanced accuracy must beat that of a guess, 1/3; recorded markets have no truth to score on."""
+    scored = warehouse.frame(
+        """
+        SELECT t.regime AS truth, count(*) AS bars,
+               count(*) FILTER (WHERE p.regime = t.regime) / count(*) AS recall
+        FROM regimes.probabilities AS p JOIN raw.truth AS t USING (ts)
+        WHERE p.regime IS NOT NULL GROUP BY t.regime ORDER BY t.regime
+        """
+    )
+    if scored.is_empty():
+        return dg.AssetCheckResult(
+            passed=True, metadata={"note": "a recorded market does not know its regimes"}
+        )
+    balanced = float(scored["recall"].to_numpy().mean())
+    recalls = {f"recall {name}": recall for name, _, recall in scored.iter_rows()}
+    return dg.AssetCheckResult(
+        passed=balanced > 1 / 3,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"balanced accuracy": balanced, **recalls},
+    )

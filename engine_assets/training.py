@@ -1,0 +1,302 @@
+"""Group ``training``: models of each fold, and what they forecast for the windows that they never saw."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from engine_assets.table_asset import Made, asset_key, column_schema, table_asset
+from engine_assets.windows import SPLITS, read_splits
+from resources.settings import Settings
+from resources.table import Column, Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from engine.alpha.boosting import BoostingConfig
+
+__all__ = [
+    "FORECASTS",
+    "REGISTRY",
+    "SHARES",
+    "SKILL",
+    "TABLES",
+    "boosting_config",
+    "forecasts",
+    "kept_features",
+    "shap_shares",
+    "skill",
+    "training_rows",
+]
+
+REGISTRY = Table(
+    "models",
+    "registry",
+    "Trained models with what they were made from; content is text or arrays, never a pickle.",
+    (
+        Column("model_id", "VARCHAR", "Kind and fold."),
+        Column("kind", "VARCHAR", "What it predicts."),
+        Column("fold", "BIGINT", "Walk-forward fold."),
+        Column("train_start", "TIMESTAMP", "Start of the data it saw, UTC."),
+        Column("train_end", "TIMESTAMP", "End of the data it saw, UTC."),
+        Column("code_version", "VARCHAR", "Version of the training code."),
+        Column("data_version", "VARCHAR", "JSON: content versions of the tables it was trained from."),
+        Column("features", "VARCHAR[]", "Features it reads, in order."),
+        Column("schema_hash", "VARCHAR", "Recipe that made those features."),
+        Column("parameters", "VARCHAR", "JSON: settings of the learner, with the seed."),
+        Column("metrics", "VARCHAR", "JSON: figures of the training."),
+        Column("parent", "VARCHAR", "Model that it grew from, if any.", nullable=True),
+        Column("format", "VARCHAR", "How content is written."),
+        Column("content", "BLOB", "The model."),
+    ),
+    ("model_id",),
+)
+FORECASTS = Table(
+    "predictions",
+    "out_of_sample",
+    "Forecasts of each fold for its calibration and test windows, as the model states them.",
+    (
+        Column("fold", "BIGINT", "Walk-forward fold."),
+        Column("part", "VARCHAR", "Window it lies in: calibrate or test."),
+        Column("symbol", "VARCHAR", "Pair."),
+        Column("ts", "TIMESTAMP", "Open of the decision bar, UTC."),
+        Column("regime", "VARCHAR", "Filtered regime at the decision.", nullable=True),
+        Column("base", "DOUBLE", "Share of rises in the training window."),
+        Column("p_up", "DOUBLE", "P(label > 0) as the model states it."),
+        Column("q10", "DOUBLE", "10 % quantile of the label, log return.", nullable=True),
+        Column("q50", "DOUBLE", "Median of the label.", nullable=True),
+        Column("q90", "DOUBLE", "90 % quantile of the label.", nullable=True),
+        Column("scale", "DOUBLE", "Expected size of the label, log return.", nullable=True),
+    ),
+    ("fold", "symbol", "ts"),
+)
+SKILL = Table(
+    "predictions",
+    "skill",
+    "Out-of-sample skill against the base rate, with 95 % intervals over blocks of days.",
+    (
+        Column("position", "BIGINT", "Order in which people look at them."),
+        Column("measure", "VARCHAR", "Figure, and the regime where it is not all."),
+        Column("value", "DOUBLE", "Point estimate.", nullable=True),
+        Column("low", "DOUBLE", "Lower end of the interval.", nullable=True),
+        Column("high", "DOUBLE", "Upper end of the interval.", nullable=True),
+        Column("count", "BIGINT", "Forecasts."),
+    ),
+    ("measure",),
+)
+SHARES = Table(
+    "models",
+    "shap_shares",
+    "Share of each feature in the Shapley values of each regime, and which features are kept.",
+    (
+        Column("fold", "BIGINT", "Walk-forward fold; measured inside its training window."),
+        Column("regime", "VARCHAR", "Filtered regime of the rows explained."),
+        Column("feature", "VARCHAR", "Name of the feature."),
+        Column("share", "DOUBLE", "mean |phi| over the sum of all features'."),
+        Column("group", "BIGINT", "Features that move together have the same number."),
+        Column("group_share", "DOUBLE", "Share of the group's summed phi."),
+        Column("worth", "DOUBLE", "Correlation of phi with the outcome, out of sample.", nullable=True),
+        Column("rows", "BIGINT", "Rows explained."),
+        Column("kept", "BOOLEAN", "Whether the fold's models read it."),
+    ),
+    ("fold", "regime", "feature"),
+)
+TABLES = (SPLITS, SHARES, REGISTRY, FORECASTS, SKILL)
+
+ROWS_SQL = """
+    SELECT m.*, r.regime, r.p_trend, r.p_range, r.p_panic, l.label, l.label_end
+    FROM features.matrix AS m
+    LEFT JOIN regimes.probabilities AS r USING (symbol, ts)
+    LEFT JOIN features.labels AS l USING (symbol, ts)
+    WHERE ts >= ? AND ts < ? ORDER BY ts, symbol
+"""
+_CODE_VERSION = "1"
+_INPUTS = ("features.matrix", "features.labels", "regimes.probabilities", "models.splits")
+_FORECAST_INPUTS = (*_INPUTS, SHARES.full_name)
+
+
+def training_rows(warehouse: Warehouse, settings: Settings, start: datetime, end: datetime) -> "pl.DataFrame":
+    """Features, regimes and labels of the bars from start to end."""
+    from engine.alpha.walk_forward import with_scale
+
+    return with_scale(warehouse.frame(ROWS_SQL, [start, end]), settings.horizon_bars)
+
+
+@table_asset(
+    SHARES.full_name,
+    SHARES,
+    deps=_INPUTS,
+    group="training",
+    code_version="1",
+    kinds={"lightgbm", "shap"},
+    pool="train",
+)
+def shap_shares(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """Which features earn their place, per regime, judged and retested inside each training window.
+
+    A feature is dropped if it is noise in every regime or a copy of a stronger one, and dropping it did not
+    raise the loss on later days of the same window.
+    """
+    import polars as pl
+
+    from engine.alpha.walk_forward import prune_fold
+    from engine.plots import bar_chart
+
+    parts = []
+    for split in read_splits(warehouse):
+        rows = training_rows(warehouse, settings, split.train.start, split.train.end)
+        pruning = prune_fold(rows, split, boosting_config(settings))
+        context.log.info("fold %s keeps %s features", split.number, len(pruning.kept))
+        parts.append(
+            pruning.report.shares.with_columns(
+                fold=pl.lit(split.number, pl.Int64), kept=pl.col("feature").is_in(pruning.kept)
+            )
+        )
+    frame = pl.concat(parts).select(SHARES.column_names).cast(dict(SHARES.polars_schema))  # type: ignore[arg-type]
+    newest = frame.filter(pl.col("fold") == pl.col("fold").max())
+    wide = newest.pivot(on="regime", index="feature", values="share").sort(
+        pl.max_horizontal(pl.exclude("feature")), descending=True
+    )
+    top = wide.head(20)
+    shown = {name: top[name].to_numpy() for name in top.columns[1:]}
+    kept = newest.filter("kept")["feature"].n_unique()
+    return Made(
+        frame,
+        pictures={
+            "shares": bar_chart(
+                top["feature"].to_list(), shown, "Share of Shapley values, newest fold", "share"
+            )
+        },
+        figures={"kept in the newest fold": kept, "of": newest["feature"].n_unique()},
+    )
+
+
+def boosting_config(settings: Settings) -> "BoostingConfig":
+    """Learner of the run: as many trees as the profile allows, seeded by the settings."""
+    from engine.alpha.boosting import BoostingConfig
+
+    return BoostingConfig(rounds=settings.work.boosting_rounds, seed=settings.seed)
+
+
+def kept_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
+    """Features that a fold's models read, in the order of the recipe."""
+    from engine.alpha.walk_forward import FEATURES
+
+    kept = warehouse.frame("SELECT DISTINCT feature FROM models.shap_shares WHERE kept AND fold = ?", [fold])
+    return tuple(name for name in FEATURES if name in set(kept["feature"]))
+
+
+def _spec(table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(table.full_name),
+        deps=[asset_key(name) for name in _FORECAST_INPUTS],
+        group_name="training",
+        description=table.description,
+        owners=["team:research"],
+        kinds={"duckdb", "lightgbm"},
+        code_version=_CODE_VERSION,
+        metadata={"dagster/table_name": table.full_name},
+    )
+
+
+@dg.multi_asset(name="forecasts", specs=[_spec(table) for table in (REGISTRY, FORECASTS)], pool="train")
+def forecasts(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    """Fit LightGBM models of direction and quantiles for each fold, and state what they expect."""
+    import json
+    from dataclasses import asdict
+
+    import polars as pl
+
+    from engine.alpha.walk_forward import SCHEMA_HASH, forecast_fold
+
+    inputs = warehouse.versions(_FORECAST_INPUTS)
+    config = boosting_config(settings)
+    models, stated = [], []
+    for split in read_splits(warehouse):
+        rows = training_rows(warehouse, settings, split.train.start, split.test.end)
+        fold = forecast_fold(rows, split, kept_features(warehouse, split.number), config)
+        stated.append(fold.forecasts.with_columns(fold=pl.lit(split.number, pl.Int64)))
+        models.append(
+            {
+                "model_id": f"direction-{split.number:02d}",
+                "kind": "direction and quantiles of the forward return",
+                "fold": split.number,
+                "train_start": split.train.start,
+                "train_end": split.train.end,
+                "code_version": _CODE_VERSION,
+                "data_version": json.dumps(inputs, sort_keys=True),
+                "features": list(fold.model.features),
+                "schema_hash": SCHEMA_HASH,
+                "parameters": json.dumps(asdict(config), sort_keys=True),
+                "metrics": json.dumps({"base rate": fold.base_rate, "trees": fold.model.booster.num_trees()}),
+                "parent": None,
+                "format": "json of lightgbm text",
+                "content": fold.model.to_bytes(),
+            }
+        )
+        context.log.info("fold %s: %s trees", split.number, fold.model.booster.num_trees())
+    made = {
+        REGISTRY: pl.DataFrame(models, schema=REGISTRY.polars_schema),
+        FORECASTS: pl.concat(stated).select(FORECASTS.column_names),
+    }
+    for table, frame in made.items():
+        warehouse.replace(table, frame)
+        warehouse.record(
+            asset=table.full_name,
+            code_version=_CODE_VERSION,
+            inputs=inputs,
+            settings_hash=settings.fingerprint(),
+            run_id=context.run_id,
+        )
+        facts: dict[str, Any] = {
+            "dagster/row_count": frame.height,
+            "dagster/column_schema": column_schema(table),
+        }
+        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=facts)
+
+
+@table_asset(
+    SKILL.full_name,
+    SKILL,
+    deps=[FORECASTS.full_name, "features.labels"],
+    group="training",
+    code_version="1",
+    kinds={"polars"},
+)
+def skill(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """Log loss, Brier score and AUC of the test windows against the base rate, in all and per regime."""
+    import polars as pl
+
+    from engine.errors import NotEnoughDataError
+    from engine.evaluation.skill import skill as judge
+    from engine.plots import histogram
+    from engine.regimes.names import REGIMES
+
+    rows = warehouse.frame(
+        """
+        SELECT p.ts, p.regime, p.p_up AS p, p.base, l.label > 0 AS outcome
+        FROM predictions.out_of_sample AS p JOIN features.labels AS l USING (symbol, ts)
+        WHERE p.part = 'test' ORDER BY ts, symbol
+        """
+    )
+    lines: list[dict[str, object]] = []
+    for name in ("all", *REGIMES):
+        part = rows if name == "all" else rows.filter(pl.col("regime") == name)
+        try:
+            judged = judge(part, draws=settings.work.bootstrap_draws, seed=settings.seed)
+        except NotEnoughDataError as error:
+            context.log.info("%s: %s", name, error)
+            continue
+        for measure, estimate in judged.items():
+            if name == "all" or measure in ("gain in log loss", "AUC"):
+                label = measure if name == "all" else f"{measure}, {name}"
+                lines.append({"position": len(lines), "measure": label, **vars(estimate)})
+    return Made(
+        pl.DataFrame(lines, schema=SKILL.polars_schema),
+        pictures={"stated": histogram(rows["p"], "P(up) as stated in the test windows", "P(up)")},
+    )

@@ -1,0 +1,52 @@
+"""Jobs: which groups of the graph are made together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+__all__ = ["JOB_GROUPS", "build_jobs"]
+
+# In the order in which a full run goes through them.
+JOB_GROUPS: dict[str, tuple[str, ...]] = {
+    "ingest": ("raw", "staging"),
+    "nightly_retraining": ("alternative", "regimes", "features", "training", "calibration"),
+    "daily_rebalance": ("portfolio", "evaluation", "marts"),
+}
+_DESCRIPTIONS = {
+    "ingest": "Fetch what is new, audit it and stage it.",
+    "nightly_retraining": "From staged data to calibrated predictions, walked forward and for tomorrow.",
+    "daily_rebalance": "From calibrated predictions to target weights, and what they would have earned.",
+    "quality_checks": "Every asset check on what is stored, without making anything anew.",
+}
+_MAX_RUNTIME_S = {
+    "ingest": 1_800,
+    "nightly_retraining": 7_200,
+    "daily_rebalance": 1_800,
+    "quality_checks": 1_800,
+}
+
+
+def build_jobs(months: dg.PartitionsDefinition) -> list[UnresolvedAssetJobDefinition]:
+    """Define all jobs. Those that make partitioned assets take one month or a range of months."""
+    jobs = [
+        dg.define_asset_job(
+            name,
+            selection=dg.AssetSelection.groups(*groups),
+            description=_DESCRIPTIONS[name],
+            partitions_def=None if name == "daily_rebalance" else months,
+            tags={"dagster/max_runtime": str(_MAX_RUNTIME_S[name])},
+        )
+        for name, groups in JOB_GROUPS.items()
+    ]
+    checks = dg.define_asset_job(
+        "quality_checks",
+        selection=dg.AssetSelection.all_asset_checks(),
+        description=_DESCRIPTIONS["quality_checks"],
+        tags={"dagster/max_runtime": str(_MAX_RUNTIME_S["quality_checks"])},
+    )
+    return [*jobs, checks]
