@@ -228,6 +228,7 @@ def equity_and_drawdown(ts: Sequence[datetime], equity: Mapping[str, ArrayLike],
             bottom.plot(times, (path / np.maximum.accumulate(path) - 1)[keep], lw=width)
         top.set(title=title, ylabel="equity, start = 1")
         top.set_yscale("log")
+        top.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
         top.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
         top.yaxis.set_minor_formatter(mticker.NullFormatter())
         top.legend(loc="best", ncols=2)

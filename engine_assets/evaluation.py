@@ -132,7 +132,10 @@ def backtests(
     )
     panel = panel_from_candles(candles, settings.bar_duration)
     funding = funding_panel(
-        warehouse.frame("SELECT * FROM staging.alternative WHERE series = 'funding_rate'"), panel
+        warehouse.frame(
+            "SELECT * FROM staging.alternative WHERE series = 'funding_rate' AND value IS NOT NULL"
+        ),
+        panel,
     )
     costs = Costs(settings.costs.fee_bps, settings.costs.half_spread_bps, settings.costs.impact_bps)
     targets = {

@@ -162,16 +162,19 @@ def weights_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) ->
     closes = pl.col("ts") + settings.bar_duration
     since = _recent(warehouse, _DECISION_SPAN)
     recent = pl.col("ts") >= since
+    signals = warehouse.frame(SIGNALS_SQL).filter(recent)
+    days = signals.select((pl.col("ts").dt.truncate("1d")).unique().sort()).to_series()
+    cuts = [days[len(days) // 3], days[2 * len(days) // 3]]
     return _result(
         check_lookahead(
             lambda inputs: allocate(inputs["signals"], inputs["candles"], settings),
             {
-                "signals": warehouse.frame(SIGNALS_SQL).filter(recent),
+                "signals": signals,
                 "candles": warehouse.frame(CLOSES_SQL).filter(recent),
             },
             known_at={"signals": closes, "candles": closes},
             decided_at=pl.col("decided_at"),
-            cuts=2,
+            cuts=cuts,
         )
     )
 

@@ -1,5 +1,6 @@
--- All alternative observations in one table: plausible values of known series, each vintage once.
--- What lies outside of the bounds is left out here, and counted and explained by the audit.
+-- All alternative observations in one table: known series, with every vintage.
+-- A value outside of its bounds is missing here, so that no older value passes for the current one; the audit
+-- counts and explains those.
 WITH observed AS (
     SELECT series, symbol, ts, available_at, value, source FROM raw.funding
     UNION ALL
@@ -17,15 +18,17 @@ WITH observed AS (
     UNION ALL
     SELECT series, symbol, ts, available_at, value, source FROM raw.fear_greed
 )
-SELECT DISTINCT
+SELECT
     observed.series,
     observed.symbol,
     observed.ts,
     observed.available_at,
-    observed.value,
+    CASE
+        WHEN isfinite(observed.value)
+         AND observed.value BETWEEN bounds.lower_bound AND bounds.upper_bound
+            THEN observed.value
+    END AS value,
     observed.source
 FROM observed
 JOIN meta.series AS bounds ON bounds.series = observed.series
-WHERE isfinite(observed.value)
-  AND observed.value BETWEEN bounds.lower_bound AND bounds.upper_bound
 ORDER BY observed.series, observed.symbol, observed.ts, observed.available_at

@@ -78,14 +78,13 @@ def new_vintages(stored: pl.DataFrame, fetched: pl.DataFrame, now: datetime) -> 
     stored, fetched = _observations(stored, "stored").sort(_KEY), _fetched(fetched)
     latest = stored.filter(~_same(_PERIOD, -1))
     undated = pl.col("available_at") <= pl.col("latest_at")
-    differs = pl.col("value").ne_missing(pl.col("latest_value"))
     # Later than the stored row even where that row was read before its declared publication.
     after_stored = pl.col("latest_at") + pl.duration(microseconds=1)
     read_at = pl.max_horizontal(pl.lit(now, pl.Datetime("us")), after_stored)
     dated = (
         fetched.with_columns(last_claim=~_same(_PERIOD, -1))
-        .join(latest.select(*_PERIOD, latest_at="available_at", latest_value="value"), on=_PERIOD, how="left")
-        .filter(undated.fill_null(value=False).not_() | (pl.col("last_claim") & differs))
+        .join(latest.select(*_PERIOD, latest_at="available_at"), on=_PERIOD, how="left")
+        .filter(undated.fill_null(value=False).not_() | pl.col("last_claim"))
         .with_columns(available_at=pl.when(undated).then(read_at).otherwise("available_at"))
         .select(OBSERVATION_COLUMNS)
     )

@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 import dbt_like_sql
-from dbt_like_sql.lineage import compile_project
 from dbt_like_sql.model_tests import run_test
 from dbt_like_sql.project import Project, load_project
 from engine.alternative.series import OBSERVATION_COLUMNS, SERIES, TABLES
@@ -78,22 +77,6 @@ def bars(symbol: str, hours: list[int], closes: list[float]) -> pl.DataFrame:
 
 def red_tests(connection: Connection, project: Project, name: str) -> set[str]:
     return {test.name for test in project[name].tests if not run_test(connection, test).passed}
-
-
-def test_every_model_and_column_is_described_and_compiles(project: Project) -> None:
-    declared = {
-        "raw.candles": list(CANDLE_COLUMNS),
-        "raw.audit": findings_frame([]).columns,
-        "meta.series": BOUNDS.columns,
-        **{f"raw.{table}": OBSERVATION_COLUMNS for table in TABLES},
-    }
-    compiled = compile_project(project, declared)
-    assert {model.full_name for model in project} == set(compiled)
-    for model in project:
-        assert model.description
-        assert list(model.columns) == list(compiled[model.full_name]), model.full_name
-        assert all(model.columns.values()), model.full_name
-        assert any(test.kind == "unique" for test in model.tests), model.full_name
 
 
 def test_candles_are_cut_at_holes(connection: Connection, project: Project) -> None:
@@ -189,18 +172,31 @@ def test_bounds_come_from_the_list_of_series(connection: Connection, project: Pr
     outside += [(s.name, float(text)) for s in SERIES.values() for text in ("nan", "inf")]
     put_observations(connection, observations(*inside, *outside))
     made = build(connection, project, "staging.alternative")
-    assert sorted(made.select("series", "value").rows()) == sorted(inside)
-    assert made["series"].n_unique() == len(SERIES)
+    assert sorted(made.drop_nulls("value").select("series", "value").rows()) == sorted(inside)
+    assert made.filter(pl.col("value").is_null())["series"].unique().sort().to_list() == sorted(SERIES)
     assert "few_values_are_implausible" in red_tests(connection, project, "staging.alternative")
 
 
-def test_vintages_are_kept_and_repetitions_dropped(connection: Connection, project: Project) -> None:
+def test_an_unknown_series_is_left_out(connection: Connection, project: Project) -> None:
+    put_observations(connection, observations(("fear_greed", 20.0)))
+    connection.execute("INSERT INTO raw.social SELECT * REPLACE ('mood' AS series) FROM raw.fear_greed")
+    assert build(connection, project, "staging.alternative")["series"].to_list() == ["fear_greed"]
+
+
+def test_every_vintage_is_kept(connection: Connection, project: Project) -> None:
     first = observations(("fear_greed", 20.0))
     revised = first.with_columns(value=25.0, available_at=pl.lit(START + 24 * HOUR))
-    put_observations(connection, pl.concat([first, first, revised]))
+    put_observations(connection, pl.concat([first, revised]))
     made = build(connection, project, "staging.alternative")
     assert made["value"].to_list() == [20.0, 25.0]
     assert made.columns == list(OBSERVATION_COLUMNS)
+
+
+def test_two_values_of_one_vintage_turn_the_check_red(connection: Connection, project: Project) -> None:
+    put_observations(connection, observations(("fear_greed", 20.0), ("fear_greed", 21.0)))
+    build(connection, project, "staging.alternative")
+    key = "unique_series_symbol_ts_available_at"
+    assert red_tests(connection, project, "staging.alternative") == {key}
 
 
 def test_an_observation_known_before_it_began_turns_the_check_red(

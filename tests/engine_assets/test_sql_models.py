@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 
 from dbt_like_sql.errors import ModelError
+from dbt_like_sql.lineage import compile_project
 from dbt_like_sql.project import load_project
 from engine.alternative.series import SERIES
+from engine_assets.graph import TABLES
 from engine_assets.sql_models import MODELS, SERIES_TABLE, series_bounds, sql_assets, sql_checks
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -209,3 +211,17 @@ def test_the_models_of_the_pipeline_become_assets_and_checks() -> None:
     assert ("staging/candles", "unique_symbol_ts") in blocking
     assert ("staging/candles", "segments_have_no_hole") in blocking
     assert ("marts/data_health", "mostly_complete") not in blocking
+
+
+def test_every_model_and_column_of_the_pipeline_is_described_keyed_and_resolved() -> None:
+    project = load_project(MODELS)
+    tables = {name: table for group in TABLES.values() for name, table in group.items()}
+    tables[SERIES_TABLE.full_name] = SERIES_TABLE
+    declared = {name: (t() if callable(t) else t).column_names for name, t in tables.items()}
+    compiled = compile_project(project, declared)
+    assert {model.full_name for model in project} == set(compiled)
+    for model in project:
+        assert model.description
+        assert list(model.columns) == list(compiled[model.full_name]), model.full_name
+        assert all(model.columns.values()), model.full_name
+        assert any(test.kind == "unique" for test in model.tests), model.full_name

@@ -37,7 +37,7 @@ def read_commits(path: Path, zone: str = UTC_ZONE) -> Reading:
     days = (
         rows.sort("symbol", "repo", "ts")
         .upsample("ts", every="1d", group_by=["symbol", "repo"], maintain_order=True)
-        .with_columns(pl.col("symbol", "repo").forward_fill(), pl.col(*_SERIES).fill_null(0.0))
+        .with_columns(pl.col("symbol", "repo").forward_fill())
     )
     newest = rows["ts"].max()
     for key, part in rows.group_by("symbol", "repo", maintain_order=True):
@@ -48,6 +48,7 @@ def read_commits(path: Path, zone: str = UTC_ZONE) -> Reading:
             findings += found(
                 last, "commits", str(key[0]), "missing_value", "warn", detail, "archived or moved"
             )
+    # A day without a row sums to 0.
     total = days.group_by("symbol", "ts").agg(pl.col(*_SERIES).sum()).with_columns(pl.lit(0).alias(ROW))
     total = total.with_columns(known_after("commits", timedelta(days=1)).alias("available_at"))
     return Reading(observed(total, _SERIES, path), tuple(findings))

@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from engine.alpha.boosting import BoostingConfig, BoostingPredictor
 from engine.errors import DataError, NotEnoughDataError
+from engine.features.attribution import attribute
 
 START = datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 HOUR = timedelta(hours=1)
@@ -137,7 +138,13 @@ def test_too_little_is_refused() -> None:
         BoostingConfig(row_stride=0)
 
 
-def test_contributions_add_up_to_log_odds(fitted: BoostingPredictor) -> None:
+def test_explanations_add_up_to_log_odds(fitted: BoostingPredictor) -> None:
     new = rows(50, seed=5)
     p = fitted.predict(new, HASH)["p_up"].to_numpy()
-    np.testing.assert_allclose(fitted.contributions(new).sum(axis=1), np.log(p / (1 - p)), atol=1e-9)
+    explained = attribute(fitted, new.select(FEATURES).to_numpy())
+    np.testing.assert_allclose(explained.values.sum(axis=1) + explained.base, np.log(p / (1 - p)), atol=1e-9)
+
+
+def test_direction_alone_can_be_asked_for() -> None:
+    model = BoostingPredictor(CONFIG, quantiles=()).fit(rows(600), FEATURES, HASH)
+    assert model.predict(rows(5), HASH).columns == ["symbol", "ts", "p_up", "scale"]

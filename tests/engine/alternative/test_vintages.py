@@ -44,19 +44,19 @@ NOW_HOURS = 720.0
 
 class TestFirstKnown:
     def test_history_is_known_at_its_declared_moment(self) -> None:
-        assert first_known(START, SERIES["exchange_inflow"], START + 10 * DAY) == START + DAY
+        assert first_known(START, SERIES["commits"], START + 10 * DAY) == START + DAY
 
     def test_a_fresh_value_was_not_known_before_it_was_read(self) -> None:
         read_at = START + 2 * DAY
-        assert first_known(START, SERIES["exchange_inflow"], read_at) == read_at
+        assert first_known(START, SERIES["commits"], read_at) == read_at
 
     @pytest.mark.parametrize(("days", "fresh"), [(4, True), (4.001, False)])
     def test_fresh_lasts_as_long_as_the_series_says(self, days: float, fresh: bool) -> None:
         read_at = START + days * DAY
-        assert first_known(START, SERIES["exchange_inflow"], read_at) == (read_at if fresh else START + DAY)
+        assert first_known(START, SERIES["commits"], read_at) == (read_at if fresh else START + DAY)
 
     def test_a_value_read_before_its_publication_waits_for_it(self) -> None:
-        assert first_known(START, SERIES["exchange_inflow"], START + HOUR) == START + DAY
+        assert first_known(START, SERIES["commits"], START + HOUR) == START + DAY
 
 
 class TestNewVintages:

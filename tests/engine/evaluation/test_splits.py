@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import NotEnoughDataError
@@ -141,6 +141,7 @@ def test_select_drops_labels_that_end_after_the_window() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(
     train=st.integers(1, 60),
     calibrate=st.integers(1, 20),

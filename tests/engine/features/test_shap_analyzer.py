@@ -14,6 +14,7 @@ import pytest
 from engine.errors import DataError, NotEnoughDataError
 from engine.features.attribution import attribute
 from engine.features.shap_analyzer import SHAPAnalyzer, ShapConfig
+from engine.features.shares import verdict
 
 
 @dataclass
@@ -122,6 +123,18 @@ def test_what_works_in_panic_alone_is_kept_whatever_the_unit(scale: float) -> No
     assert report.shares.group_by("regime").agg(pl.col("share").sum())["share"].to_list() == pytest.approx(
         [1.0] * 3
     )
+
+
+def test_one_regime_is_enough_and_rounding_is_not() -> None:
+    shares = pl.DataFrame(
+        {
+            "regime": ["TREND", "PANIC"] * 2,
+            "group": [0, 0, 1, 1],
+            "group_share": [0.0, 0.0101, 0.0099, 0.0099],
+        }
+    )
+    judged = verdict(shares, ("rare", "weak"), [[0], [1]], 0.01)
+    assert judged == {"top_features": ("rare",), "noise_features": ("weak",), "copies": ()}
 
 
 @pytest.mark.parametrize("signs", ["alike", "opposite"])

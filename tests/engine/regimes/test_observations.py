@@ -36,15 +36,18 @@ def candles(
 
 
 def several(seed: int = 0, bars: int = 400) -> pl.DataFrame:
+    """Three symbols, one listed later, with a wick beyond the cap every twenty bars."""
     rng = np.random.default_rng(seed)
     common = rng.standard_t(4, bars)
-    return pl.concat(
+    frame = pl.concat(
         candles(0.01 * (common[first:] + rng.standard_t(4, bars - first)), f"{name}/USDT", first)
         for name, first in (("ADA", 0), ("BTC", 0), ("NEW", 250))
     )
+    wick = pl.int_range(pl.len()) % 20 == 7
+    return frame.with_columns(high=pl.when(wick).then(pl.col("high") * 3.0).otherwise("high"))
 
 
-@pytest.mark.parametrize("cut", [30, 250, 251, 300, 399])
+@pytest.mark.parametrize("cut", [30, 47, 250, 251, 300, 367])
 def test_the_future_changes_nothing(cut: int) -> None:
     full = several()
     end = START + cut * HOUR
