@@ -138,7 +138,7 @@ def calibrated(
             code_version="1",
             inputs=inputs,
             settings_hash=settings.fingerprint(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
         facts: dict[str, Any] = {
             "dagster/row_count": frame.height,

@@ -160,7 +160,7 @@ def backtests(
             code_version="1",
             inputs=inputs,
             settings_hash=settings.fingerprint(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
     curves = {n: r.equity["equity"].to_numpy() / r.capital for n, r in results.items()}
     drawn = equity_and_drawdown(

@@ -177,7 +177,7 @@ def _note(
         code_version="1",
         inputs={"feed": feed.fingerprint()},
         settings_hash=settings.fingerprint(),
-        run_id=context.run_id,
+        run_id=context.run.run_id,
     )
 
 

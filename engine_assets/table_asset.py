@@ -128,7 +128,7 @@ def table_asset(
                 code_version=code_version,
                 inputs=inputs,
                 settings_hash=settings.fingerprint(),
-                run_id=context.run_id,
+                run_id=context.run.run_id,
             )
             shown: dict[str, Any] = {**result.figures, **{k: picture(v) for k, v in result.pictures.items()}}
             if partitions_def is not None:

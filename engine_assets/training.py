@@ -251,7 +251,7 @@ def forecasts(
             code_version=_CODE_VERSION,
             inputs=inputs,
             settings_hash=settings.fingerprint(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
         facts: dict[str, Any] = {
             "dagster/row_count": frame.height,

@@ -25,7 +25,7 @@ def build_defs(settings: Settings | None = None, feed: Feed | None = None) -> dg
     return dg.Definitions(
         assets=build_assets(months),
         asset_checks=build_checks(),
-        jobs=build_jobs(months),
+        jobs=build_jobs(),
         schedules=build_schedules(months),
         sensors=build_sensors(settings, feed, months),
         resources={

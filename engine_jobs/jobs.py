@@ -31,14 +31,13 @@ _MAX_RUNTIME_S = {
 }
 
 
-def build_jobs(months: dg.PartitionsDefinition) -> list[UnresolvedAssetJobDefinition]:
-    """Define all jobs. Those that make partitioned assets take one month or a range of months."""
+def build_jobs() -> list[UnresolvedAssetJobDefinition]:
+    """Define all jobs. Those that make partitioned assets take one month, or a range of months as tags."""
     jobs = [
         dg.define_asset_job(
             name,
             selection=dg.AssetSelection.groups(*groups),
             description=_DESCRIPTIONS[name],
-            partitions_def=None if name == "daily_rebalance" else months,
             tags={"dagster/max_runtime": str(_MAX_RUNTIME_S[name])},
         )
         for name, groups in JOB_GROUPS.items()

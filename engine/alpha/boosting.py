@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -36,7 +37,8 @@ class BoostingConfig:
         Fit on every k-th bar: labels overlap, so neighbours say almost the same.
     stopping_share : float
         Last part of the training rows, in time, that is held out to choose the number of trees.
-    threads : int
+    workers : int
+        Models fitted at a time, each on one thread: threads of one small model mostly wait for each other.
     seed : int
     """
 
@@ -49,7 +51,7 @@ class BoostingConfig:
     row_share: float = 0.7
     row_stride: int = 4
     stopping_share: float = 0.2
-    threads: int = 2
+    workers: int = 2
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -118,9 +120,14 @@ class BoostingPredictor:
                 f"{_LEAST_ROWS} of each are needed"
             )
         self.features, self.schema_hash = tuple(features), schema_hash
-        for target in (_DIRECTION, *map(str, self.quantiles)):
+
+        def fitted(target: str) -> lgb.Booster:
             trees = self._stopped(target, early, late)
-            self._models[target] = lgb.train(self._parameters(target), self._data(target, rows), trees)
+            return lgb.train(self._parameters(target), self._data(target, rows), trees)
+
+        targets = (_DIRECTION, *map(str, self.quantiles))
+        with ThreadPoolExecutor(config.workers) as pool:
+            self._models = dict(zip(targets, pool.map(fitted, targets), strict=True))
         return self
 
     def _stopped(self, target: str, early: pl.DataFrame, late: pl.DataFrame) -> int:
@@ -151,7 +158,7 @@ class BoostingPredictor:
             "bagging_fraction": config.row_share,
             "bagging_freq": 1,
             "max_bin": 63,
-            "num_threads": config.threads,
+            "num_threads": 1,
             "seed": config.seed,
             "deterministic": True,
             "force_row_wise": True,

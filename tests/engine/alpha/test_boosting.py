@@ -17,7 +17,7 @@ from engine.features.attribution import attribute
 START = datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 HOUR = timedelta(hours=1)
 FEATURES = ("signal", "noise", "other")
-CONFIG = BoostingConfig(rounds=80, learning_rate=0.1, least_in_leaf=50, row_stride=1, threads=1)
+CONFIG = BoostingConfig(rounds=80, learning_rate=0.1, least_in_leaf=50, row_stride=1)
 HASH = "a" * 64
 
 
@@ -117,7 +117,7 @@ def test_rows_are_thinned_in_time_for_all_symbols_alike(monkeypatch: pytest.Monk
         return data(self, target, part, *reference)  # type: ignore[arg-type]
 
     monkeypatch.setattr(BoostingPredictor, "_data", spy)
-    BoostingPredictor(BoostingConfig(rounds=2, row_stride=6, threads=1)).fit(rows(), FEATURES, HASH)
+    BoostingPredictor(BoostingConfig(rounds=2, row_stride=6)).fit(rows(), FEATURES, HASH)
     hours = {(moment - START) // HOUR % 6 for part in seen for moment in part["ts"]}
     assert hours == {0}
     assert seen[-1]["symbol"].n_unique() == 2

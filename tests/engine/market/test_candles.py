@@ -1,7 +1,5 @@
 """Bars: their spelling, and adding up small ones, on known answers and on recorded outages."""
 
-
-
 from __future__ import annotations
 
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """The simulator's contract: formats, consistency, and what its paths may and may not depend on."""
 
-
-
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Table of stylized facts: the simulator meets every row, wrong markets do not, and each figure is right."""
 
-
-
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The market without structure: nothing known at a moment tells anything about the returns that follow."""
 
-
-
 from __future__ import annotations
 
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Side series: calendar, publication, revision, what they answer to, and that they never lead."""
 
-
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The simulated feed: what a feed promises, from a simulation that runs once."""
 
-
-
 from __future__ import annotations
 
 import subprocess
