@@ -196,7 +196,10 @@ def coverage_holds(warehouse: Warehouse) -> dg.AssetCheckResult:
         "SELECT regime, measure, promised, value, low, high, count FROM predictions.coverage "
         "WHERE promised IS NOT NULL AND high < promised ORDER BY position"
     )
-    worst = warehouse.frame("SELECT * FROM predictions.coverage ORDER BY position")
+    measured = warehouse.frame(
+        "SELECT regime, measure, promised, round(value, 4) AS value, round(low, 4) AS low, "
+        "round(high, 4) AS high, count FROM predictions.coverage ORDER BY position"
+    )
     return dg.AssetCheckResult(
         passed=broken.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
@@ -205,7 +208,7 @@ def coverage_holds(warehouse: Warehouse) -> dg.AssetCheckResult:
             "measured": dg.MetadataValue.table(
                 [
                     dg.TableRecord({k: "" if v is None else str(v) for k, v in row.items()})
-                    for row in worst.iter_rows(named=True)
+                    for row in measured.iter_rows(named=True)
                 ]
             ),
         },

@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from engine.alpha.boosting import BoostingConfig
+    from engine.evaluation.splits import Split
 
 __all__ = [
     "FORECASTS",
@@ -114,6 +116,8 @@ ROWS_SQL = """
     WHERE ts >= ? AND ts < ? ORDER BY ts, symbol
 """
 _CODE_VERSION = "1"
+# Each fold learns on one thread; two at a time keep memory small.
+_FOLDS_AT_A_TIME = 2
 _INPUTS = ("features.matrix", "features.labels", "regimes.probabilities", "models.splits")
 _FORECAST_INPUTS = (*_INPUTS, SHARES.full_name)
 
@@ -145,16 +149,15 @@ def shap_shares(context: dg.AssetExecutionContext, warehouse: Warehouse, setting
     from engine.alpha.walk_forward import prune_fold
     from engine.plots import bar_chart
 
-    parts = []
-    for split in read_splits(warehouse):
+    def judged(split: "Split") -> "pl.DataFrame":
         rows = training_rows(warehouse, settings, split.train.start, split.train.end)
         pruning = prune_fold(rows, split, boosting_config(settings))
-        context.log.info("fold %s keeps %s features", split.number, len(pruning.kept))
-        parts.append(
-            pruning.report.shares.with_columns(
-                fold=pl.lit(split.number, pl.Int64), kept=pl.col("feature").is_in(pruning.kept)
-            )
+        return pruning.report.shares.with_columns(
+            fold=pl.lit(split.number, pl.Int64), kept=pl.col("feature").is_in(pruning.kept)
         )
+
+    with ThreadPoolExecutor(_FOLDS_AT_A_TIME) as pool:
+        parts = list(pool.map(judged, read_splits(warehouse)))
     frame = pl.concat(parts).select(SHARES.column_names).cast(dict(SHARES.polars_schema))  # type: ignore[arg-type]
     newest = frame.filter(pl.col("fold") == pl.col("fold").max())
     wide = newest.pivot(on="regime", index="feature", values="share").sort(
