@@ -1,3 +1,4 @@
+import itertools
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_trades_start_from_drifted_weights() -> None:
     config = PortfolioConfig(no_trade_band=0.0, correlation_limit=1.0)
     out = walk_allocations(hourly_signals(candles, START + 110 * DAY, 0.7), closes, HOUR, config)
     days = out["decided_at"].unique().sort().to_list()
-    for before, after in zip(days, days[1:], strict=False):
+    for before, after in itertools.pairwise(days):
         old = dict(out.filter(pl.col("decided_at") == before).select("symbol", "weight").iter_rows())
         new = {r["symbol"]: r for r in out.filter(pl.col("decided_at") == after).iter_rows(named=True)}
         rows = {d: closes.row(i, named=True) for i, d in enumerate(closes["day"])}
