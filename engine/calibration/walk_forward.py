@@ -50,9 +50,9 @@ def calibrate_fold(
     Returns
     -------
     CalibratedFold
-        Rows ``symbol, ts, regime, direction, raw_confidence, confidence, status, lower, upper, label, correct,
-        covered``: one per row of the test window. ``confidence`` is a lower bound of the probability that
-        ``direction`` is right, null if nothing can be said.
+        Rows ``symbol, ts, regime, direction, raw_confidence, confidence, status, lower, upper, label,
+        correct, covered``: one per row of the test window. ``confidence`` is a lower bound of the probability
+        that ``direction`` is right, null if nothing can be said.
 
     Raises
     ------

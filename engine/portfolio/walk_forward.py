@@ -1,4 +1,4 @@
-"""Allocation day after day: each from what was known at its close, starting from what the last one drifted to."""
+"""Allocation day after day: each from what was known at its close and what the last one drifted to."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def daily_closes(candles: pl.DataFrame, bar: timedelta) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        ``day`` (the midnight at which the day ended) and one column per symbol; null where the last bar of the
-        day is missing.
+        ``day`` (the midnight at which the day ended) and one column per symbol; null where the last bar of
+        the day is missing.
     """
     ends_day = (pl.col("ts") + bar).dt.truncate("1d") == pl.col("ts") + bar
     return (
@@ -59,8 +59,8 @@ def walk_allocations(
     Returns
     -------
     DataFrame
-        One row per decision and symbol: ``ts`` (the decision bar), ``decided_at, symbol, direction, confidence,
-        weight, risk_share`` (null if unknown), ``trade, method, reasons``.
+        One row per decision and symbol: ``ts`` (the decision bar), ``decided_at, symbol, direction,
+        confidence, weight, risk_share`` (null if unknown), ``trade, method, reasons``.
     """
     optimizer = PortfolioRiskOptimizer(config)
     symbols = [name for name in closes.columns if name != "day"]
