@@ -181,7 +181,8 @@ def boosting_config(settings: Settings) -> "BoostingConfig":
     """Learner of the run: as many trees as the profile allows, seeded by the settings."""
     from engine.alpha.boosting import BoostingConfig
 
-    return BoostingConfig(rounds=settings.work.boosting_rounds, seed=settings.seed)
+    work = settings.work
+    return BoostingConfig(rounds=work.boosting_rounds, row_stride=work.row_stride, seed=settings.seed)
 
 
 def kept_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ ARCHIVE_START = date(2018, 1, 1)
 
 
 class Profile(BaseModel):
-    """How much work a run does. All windows are days."""
+    """How much work a run does. Windows are in days; models are fitted on every `row_stride`-th bar."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,6 +35,7 @@ class Profile(BaseModel):
     test_days: int
     regime_refit_days: int
     boosting_rounds: int
+    row_stride: int
     bootstrap_draws: int
 
 
@@ -50,6 +51,7 @@ PROFILES: dict[str, Profile] = {
         test_days=60,
         regime_refit_days=60,
         boosting_rounds=120,
+        row_stride=4,
         bootstrap_draws=500,
     ),
     "standard": Profile(
@@ -59,7 +61,8 @@ PROFILES: dict[str, Profile] = {
         calibrate_days=180,
         test_days=180,
         regime_refit_days=180,
-        boosting_rounds=200,
+        boosting_rounds=150,
+        row_stride=8,
         bootstrap_draws=1_000,
     ),
     "full": Profile(
@@ -70,6 +73,7 @@ PROFILES: dict[str, Profile] = {
         test_days=90,
         regime_refit_days=90,
         boosting_rounds=400,
+        row_stride=4,
         bootstrap_draws=2_000,
     ),
 }
