@@ -20,6 +20,7 @@ __all__ = ["QUANTILES", "BoostingConfig", "BoostingPredictor"]
 QUANTILES = (0.10, 0.50, 0.90)
 _DIRECTION = "direction"
 _LEAST_ROWS = 200
+_ENOUGH_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class BoostingConfig:
         As LightGBM's ``learning_rate, num_leaves, min_data_in_leaf, lambda_l2, feature_fraction,
         bagging_fraction``.
     row_stride : int
-        Fit on every k-th bar: labels overlap, so neighbours say almost the same.
+        Fit on every k-th bar at most: labels overlap, so neighbours say almost the same. Where fewer than
+        5,000 rows would remain, more bars are used.
     stopping_share : float
         Last part of the training rows, in time, that is held out to choose the number of trees.
     workers : int
@@ -107,7 +109,8 @@ class BoostingPredictor:
             If fewer than 200 rows remain to fit or to stop on.
         """
         config = self.config
-        moments = rows["ts"].unique().sort().gather_every(config.row_stride)
+        stride = min(config.row_stride, max(1, rows.height // _ENOUGH_ROWS))
+        moments = rows["ts"].unique().sort().gather_every(stride)
         rows = rows.filter(
             pl.col("ts").is_in(moments.implode()) & (pl.col("scale") > 0) & pl.col("label").is_finite()
         ).sort("ts", "symbol")

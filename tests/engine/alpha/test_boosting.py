@@ -117,10 +117,14 @@ def test_rows_are_thinned_in_time_for_all_symbols_alike(monkeypatch: pytest.Monk
         return data(self, target, part, *reference)  # type: ignore[arg-type]
 
     monkeypatch.setattr(BoostingPredictor, "_data", spy)
-    BoostingPredictor(BoostingConfig(rounds=2, row_stride=6)).fit(rows(), FEATURES, HASH)
+    BoostingPredictor(BoostingConfig(rounds=2, row_stride=6)).fit(rows(hours=15_000), FEATURES, HASH)
     hours = {(moment - START) // HOUR % 6 for part in seen for moment in part["ts"]}
     assert hours == {0}
     assert seen[-1]["symbol"].n_unique() == 2
+
+    seen.clear()
+    BoostingPredictor(BoostingConfig(rounds=2, row_stride=6)).fit(rows(hours=600), FEATURES, HASH)
+    assert seen[-1]["ts"].n_unique() == 600, "where rows are few, every bar counts"
 
 
 def test_unknown_scale_gives_no_quantiles(fitted: BoostingPredictor) -> None:
