@@ -102,8 +102,14 @@ class Warehouse(dg.ConfigurableResource):
 
     def frame(self, sql: str, params: Sequence[object] | Mapping[str, object] | None = None) -> pl.DataFrame:
         """Answer a query with a Polars frame; ``params`` fill ``?`` or ``$name``."""
+        import polars as pl
+
         with self.read() as connection:
-            return connection.sql(sql, params=params).pl()
+            # A relation with parameters goes through a copy of its result that is read ten times slower.
+            answer = connection.execute(sql, params).to_arrow_table()
+        frame = pl.from_arrow(answer)
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101  a table makes a frame
+        return frame
 
     def exists(self, name: str) -> bool:
         """Tell whether the table ``schema.name`` is stored."""
