@@ -3,11 +3,11 @@
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from engine_assets.table_asset import Made, asset_key, column_schema, table_asset
+from engine_assets.table_asset import Made, asset_key, stored, table_asset
 from engine_assets.windows import read_splits
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -119,32 +119,19 @@ def calibrated(
     from engine.calibration.walk_forward import calibrate_fold
 
     inputs = warehouse.versions(_INPUTS)
-    rows, stored = [], []
+    rows, predictors = [], []
     for split in read_splits(warehouse):
         fold = calibrate_fold(
             predicted(warehouse, split.number), split, settings.bar_duration, settings.horizon_bars
         )
         rows.append(fold.rows.with_columns(fold=pl.lit(split.number, pl.Int64)))
         arrays, meta = fold.predictor.to_arrays()
-        stored.append((split.number, "safetensors", json.dumps(meta), save(arrays)))
+        predictors.append((split.number, "safetensors", json.dumps(meta), save(arrays)))
     made = {
         CALIBRATED: pl.concat(rows).select(CALIBRATED.column_names),
-        CALIBRATORS: pl.DataFrame(stored, schema=CALIBRATORS.polars_schema, orient="row"),
+        CALIBRATORS: pl.DataFrame(predictors, schema=CALIBRATORS.polars_schema, orient="row"),
     }
-    for table, frame in made.items():
-        warehouse.replace(table, frame)
-        warehouse.record(
-            asset=table.full_name,
-            code_version="1",
-            inputs=inputs,
-            settings_hash=settings.fingerprint(),
-            run_id=context.run.run_id,
-        )
-        facts: dict[str, Any] = {
-            "dagster/row_count": frame.height,
-            "dagster/column_schema": column_schema(table),
-        }
-        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=facts)
+    yield from stored(context, warehouse, settings, made, inputs, "1")
 
 
 @table_asset(

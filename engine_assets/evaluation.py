@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from engine_assets.table_asset import Made, asset_key, column_schema, picture, table_asset
+from engine_assets.table_asset import Made, asset_key, picture, stored, table_asset
 from engine_assets.training import REGISTRY, training_rows
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -153,15 +153,10 @@ def backtests(
         TRADES: _stacked({n: r.trades for n, r in results.items()}),
         METRICS: _metrics(results, settings),
     }
-    for table, frame in made.items():
-        warehouse.replace(table, frame.select(table.column_names).cast(dict(table.polars_schema)))  # type: ignore[arg-type]
-        warehouse.record(
-            asset=table.full_name,
-            code_version="1",
-            inputs=inputs,
-            settings_hash=settings.fingerprint(),
-            run_id=context.run.run_id,
-        )
+    made = {
+        table: frame.select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
+        for table, frame in made.items()
+    }
     curves = {n: r.equity["equity"].to_numpy() / r.capital for n, r in results.items()}
     drawn = equity_and_drawdown(
         results[STRATEGY].equity["ts"].to_list(), curves, "Out-of-sample equity, net of all costs"
@@ -176,15 +171,7 @@ def backtests(
         },
         METRICS: {"figures": _grid(made[METRICS])},
     }
-    for table, frame in made.items():
-        yield dg.MaterializeResult(
-            asset_key=asset_key(table.full_name),
-            metadata={
-                "dagster/row_count": frame.height,
-                "dagster/column_schema": column_schema(table),
-                **facts[table],
-            },
-        )
+    yield from stored(context, warehouse, settings, made, inputs, "1", facts)
 
 
 def _relative(result: "BacktestResult") -> "pl.DataFrame":

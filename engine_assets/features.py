@@ -11,7 +11,7 @@ from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
 
-__all__ = ["LABELS", "feature_inputs", "labels", "matrix_asset", "matrix_table"]
+__all__ = ["INPUTS_SQL", "LABELS", "labels", "matrix_asset", "matrix_table"]
 
 LABELS = Table(
     "features",
@@ -50,7 +50,7 @@ def matrix_table() -> Table:
 
 
 # Bars with the alternative data as known at their close: what the recipe is computed over.
-feature_inputs = """
+INPUTS_SQL = """
     SELECT c.*, a.* EXCLUDE (symbol, ts)
     FROM staging.candles AS c JOIN alternative.features AS a USING (symbol, ts)
     WHERE ts >= ? AND ts < ? ORDER BY symbol, ts
@@ -79,7 +79,7 @@ def matrix_asset(partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition
         start, end = time_window(context)
         # Twice the warm-up: a segment may begin within it, and its age decides where features start.
         history = start - 2 * CATALOGUE.warmup * settings.bar_duration
-        frame = warehouse.frame(feature_inputs, [history, end])
+        frame = warehouse.frame(INPUTS_SQL, [history, end])
         computed = CATALOGUE.compute(frame).filter(pl.col("ts") >= start)
         worst = row_loss(computed).head(12)
         rows = [dg.TableRecord({k: str(v) for k, v in row.items()}) for row in worst.iter_rows(named=True)]

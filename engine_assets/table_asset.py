@@ -7,7 +7,7 @@ partition only, because the event log keeps every byte for good.
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Made", "asset_key", "column_schema", "picture", "table_asset"]
+__all__ = ["Made", "asset_key", "column_schema", "picture", "stored", "table_asset"]
 
 TableSource = Table | Callable[[], Table]
 
@@ -144,6 +144,36 @@ def table_asset(
         return made
 
     return declare
+
+
+def stored(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    made: Mapping[Table, "pl.DataFrame"],
+    inputs: Mapping[str, str],
+    code_version: str,
+    facts: Mapping[Table, Mapping[str, Any]] | None = None,
+) -> Iterator[dg.MaterializeResult]:
+    """Write the tables that one computation makes together, each with where it came from.
+
+    `inputs` are the content versions that were read, `facts` what each table's page shows beside its columns.
+    """
+    for table, frame in made.items():
+        rows = warehouse.replace(table, frame)
+        warehouse.record(
+            asset=table.full_name,
+            code_version=code_version,
+            inputs=inputs,
+            settings_hash=settings.fingerprint(),
+            run_id=context.run.run_id,
+        )
+        shown: dict[str, Any] = {
+            "dagster/row_count": rows,
+            "dagster/column_schema": column_schema(table),
+            **((facts or {}).get(table, {})),
+        }
+        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=shown)
 
 
 def time_window(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:

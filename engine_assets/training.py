@@ -4,11 +4,11 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from engine_assets.table_asset import Made, asset_key, column_schema, table_asset
+from engine_assets.table_asset import Made, asset_key, stored, table_asset
 from engine_assets.windows import SPLITS, read_splits
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -248,20 +248,7 @@ def forecasts(
         REGISTRY: pl.DataFrame(models, schema=REGISTRY.polars_schema),
         FORECASTS: pl.concat(stated).select(FORECASTS.column_names),
     }
-    for table, frame in made.items():
-        warehouse.replace(table, frame)
-        warehouse.record(
-            asset=table.full_name,
-            code_version=_CODE_VERSION,
-            inputs=inputs,
-            settings_hash=settings.fingerprint(),
-            run_id=context.run.run_id,
-        )
-        facts: dict[str, Any] = {
-            "dagster/row_count": frame.height,
-            "dagster/column_schema": column_schema(table),
-        }
-        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=facts)
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION)
 
 
 @table_asset(
