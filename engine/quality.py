@@ -66,6 +66,17 @@ class Report:
         """Number of rules that were broken."""
         return sum(not row.ok for row in self.rows)
 
+    def summary(self) -> str:
+        """Say in words what was broken, the worst rule first."""
+        broken = sorted((row for row in self.rows if not row.ok), key=lambda row: -row.bad_percent)
+        if not broken:
+            return f"all {len(self.rows)} rules hold"
+        said = "; ".join(
+            f"{row.rule} ({row.column}: {row.bad_percent:.3g} % of rows, such as {row.observed})"
+            for row in broken
+        )
+        return f"{len(broken)} of {len(self.rows)} rules are broken: {said}"
+
     def markdown(self) -> str:
         """Table of the rules, those that were broken first."""
         head = "| | rule | column | bad % | observed |\n|---|---|---|---|---|\n"

@@ -211,6 +211,17 @@ def _observations(table: str) -> tuple[tuple[Rule, ...], dict[str, str]]:
     ), _OBSERVATIONS_COMPUTED
 
 
+def _prediction(column: str) -> tuple[Rule, ...]:
+    """Rules on a side that is predicted and how sure the prediction is."""
+    return (
+        _one_of("direction", [-1, 1], "a side is predicted"),
+        _between("raw_confidence", 0.5, 1.0, "the side predicted is the likelier one"),
+        _between(column, 0.0, 1.0, "a probability lies between 0 and 1"),
+        _one_of("status", ["ok", "unknown"], "a confidence is known or said to be unknown"),
+        _one_of("regime", REGIMES, "the regime is one of the three"),
+    )
+
+
 # Table -> its own rules, and the computed columns that they look at.
 RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
     "raw.candles": (_BARS, _BARS_COMPUTED),
@@ -244,5 +255,76 @@ RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
             _between("label", -5.0, 5.0, "a log return is finite and believable"),
         ),
         {},
+    ),
+    "alternative.features": (
+        (_rows(), _between("fear_greed", 0.0, 100.0, "the index lies between 0 and 100")),
+        {},
+    ),
+    "models.splits": (
+        (
+            _rows(),
+            *(
+                _after(f"{window}_end", f"{window}_start", f"the {window} window ends after it starts")
+                for window in ("train", "calibrate", "test")
+            ),
+            _one_of("purged", [True], "windows are a label's span apart"),
+        ),
+        {
+            "purged": "calibrate_start >= train_end + to_seconds(purge_seconds) "
+            "AND test_start >= calibrate_end + to_seconds(purge_seconds)"
+        },
+    ),
+    "models.registry": (
+        (_rows(), _after("train_end", "train_start", "the data it saw ends after it starts")),
+        {},
+    ),
+    "models.shap_shares": (
+        (
+            _rows(),
+            _between("share", 0.0, 1.0, "a share lies between 0 and 1"),
+            _between("group_share", 0.0, 1.0, "a share lies between 0 and 1"),
+            _between("worth", -1.0, 1.0, "a correlation lies between -1 and 1"),
+        ),
+        {},
+    ),
+    "predictions.out_of_sample": (
+        (
+            _rows(),
+            _one_of("part", ["calibrate", "test"], "no forecast lies in a training window"),
+            _between("p_up", 0.0, 1.0, "a probability lies between 0 and 1"),
+            _between("base", 0.0, 1.0, "a probability lies between 0 and 1"),
+            _at_least("q50", "q10", "quantiles do not cross"),
+            _at_least("q90", "q50", "quantiles do not cross"),
+            _between("scale", 0.0, None, "an expected size is not negative"),
+        ),
+        {},
+    ),
+    "predictions.calibrated": (
+        (_rows(), *_prediction("confidence"), _at_least("upper", "lower", "an interval is not empty")),
+        {},
+    ),
+    "predictions.live": (_prediction("confidence"), {}),
+    "trading.equity": (
+        (
+            _rows(),
+            *(
+                _between(cost, 0.0, None, f"{cost} is not negative")
+                for cost in ("turnover", "fees", "slippage", "exposure")
+            ),
+            _between("net_return", -1.0, None, "no more than everything is lost"),
+        ),
+        {},
+    ),
+    "trading.trades": (
+        (
+            _one_of("side", [-1, 1], "a trade has a side"),
+            _after("exit_ts", "entry_ts", "a trade ends after it begins"),
+            *(
+                _between(size, 0.0, None, f"{size} is positive", strict_min=True)
+                for size in ("entry_price", "exit_price", "quantity")
+            ),
+            _between("error", None, 1e-6, "what is left is the gross result less all costs"),
+        ),
+        {"error": "abs(net_pnl - (gross_pnl - fees - slippage - funding)) / greatest(1, abs(gross_pnl))"},
     ),
 }

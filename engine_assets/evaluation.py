@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["EQUITY", "EXPLANATIONS", "METRICS", "STRATEGY", "TABLES", "TRADES", "backtests", "explanations"]
 
 STRATEGY = "engine"
+_HOLD = "buy and hold"
 
 _STRATEGY_COLUMNS = (
     Column("strategy", "VARCHAR", "The strategy, or a baseline."),
@@ -96,6 +97,7 @@ EXPLANATIONS = Table(
 TABLES = (EQUITY, TRADES, METRICS, EXPLANATIONS)
 _BACKTESTED = (EQUITY, TRADES, METRICS)
 _INPUTS = ("portfolio.weights", "staging.candles", "staging.alternative")
+_CODE_VERSION = "2"
 
 
 def _spec(table: Table, kinds: set[str]) -> dg.AssetSpec:
@@ -106,7 +108,7 @@ def _spec(table: Table, kinds: set[str]) -> dg.AssetSpec:
         description=table.description,
         owners=["team:research"],
         kinds={"duckdb", *kinds},
-        code_version="1",
+        code_version=_CODE_VERSION,
         metadata={"dagster/table_name": table.full_name},
     )
 
@@ -115,7 +117,7 @@ def _spec(table: Table, kinds: set[str]) -> dg.AssetSpec:
 def backtests(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    """Run the target weights and three baselines through the same market with the same costs."""
+    """Run the target weights and three baselines through the same market; spot holdings pay no funding."""
     import polars as pl
 
     from engine.evaluation import baselines
@@ -140,12 +142,19 @@ def backtests(
     costs = Costs(settings.costs.fee_bps, settings.costs.half_spread_bps, settings.costs.impact_bps)
     targets = {
         STRATEGY: weights_panel(weights, panel),
-        "buy and hold": baselines.buy_and_hold(panel),
+        _HOLD: baselines.buy_and_hold(panel),
         "volatility-targeted hold": baselines.volatility_targeted_hold(panel),
         "flat": baselines.flat(panel),
     }
+    # Coins that are bought and kept pay no funding; charged to them, it would pile up as debt.
     results = {
-        name: backtest(panel, target, costs=costs, funding=funding, capital=settings.costs.capital)
+        name: backtest(
+            panel,
+            target,
+            costs=costs,
+            funding=None if name == _HOLD else funding,
+            capital=settings.costs.capital,
+        )
         for name, target in targets.items()
     }
     made = {
@@ -171,7 +180,7 @@ def backtests(
         },
         METRICS: {"figures": _grid(made[METRICS])},
     }
-    yield from stored(context, warehouse, settings, made, inputs, "1", facts)
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 def _relative(result: "BacktestResult") -> "pl.DataFrame":

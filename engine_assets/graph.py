@@ -28,7 +28,7 @@ __all__ = ["TABLES", "build_assets", "build_checks"]
 TABLES: dict[str, dict[str, TableSource]] = {
     "raw": {t.full_name: t for t in (raw.CANDLES, *raw.OBSERVATIONS.values(), raw.TRUTH, raw.AUDIT)},
     "alternative": {"alternative.features": alternative.features_table},
-    "regimes": {regimes.PROBABILITIES.full_name: regimes.PROBABILITIES},
+    "regimes": {t.full_name: t for t in regimes.TABLES},
     "features": {"features.matrix": features.matrix_table, features.LABELS.full_name: features.LABELS},
     "training": {t.full_name: t for t in training.TABLES},
     "calibration": {t.full_name: t for t in calibration.TABLES},
@@ -48,7 +48,7 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         series_bounds,
         *sql_assets(load_project(MODELS), {**declared, SERIES_TABLE.full_name: SERIES_TABLE}),
         alternative.features_asset(months),
-        regimes.probabilities,
+        regimes.regime_history,
         features.matrix_asset(months),
         features.labels,
         windows.splits,

@@ -100,7 +100,7 @@ def regimes_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) ->
     closes = pl.col("ts") + bar
     return _result(
         check_lookahead(
-            lambda inputs: walk_regimes(inputs["candles"], settings),
+            lambda inputs: walk_regimes(inputs["candles"], settings).rows,
             {"candles": candles},
             known_at={"candles": closes},
             decided_at=closes,

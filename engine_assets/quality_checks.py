@@ -69,6 +69,7 @@ def quality_check(
             report = _validated(source() if callable(source) else source, warehouse, settings)
             yield dg.AssetCheckResult(
                 passed=report.ok,
+                description=report.summary(),
                 metadata={
                     "rules": dg.MetadataValue.md(report.markdown()),
                     "broken": report.failed,

@@ -1,12 +1,13 @@
 """Group ``regimes``: the state of each market as it could be known at the time."""
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from engine_assets.table_asset import Made, asset_key, table_asset
+from engine_assets.table_asset import asset_key, picture, stored
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -14,7 +15,17 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CANDLES_SQL", "PROBABILITIES", "probabilities", "scored_on_truth", "walk_regimes"]
+    from engine.regimes.history import RegimeHistory
+
+__all__ = [
+    "CANDLES_SQL",
+    "DETECTORS",
+    "PROBABILITIES",
+    "TABLES",
+    "regime_history",
+    "scored_on_truth",
+    "walk_regimes",
+]
 
 PROBABILITIES = Table(
     "regimes",
@@ -30,12 +41,24 @@ PROBABILITIES = Table(
     ),
     ("symbol", "ts"),
 )
+DETECTORS = Table(
+    "regimes",
+    "detectors",
+    "The detector in use at the end of the history; it filters the bars that come until the next fit.",
+    (
+        Column("fitted_until", "TIMESTAMP", "Open of the newest bar in the history, UTC."),
+        Column("content", "VARCHAR", "JSON: settings and the fitted chain."),
+    ),
+    ("fitted_until",),
+)
+TABLES = (PROBABILITIES, DETECTORS)
+_CODE_VERSION = "2"
 
 CANDLES_SQL = "SELECT * FROM staging.candles ORDER BY symbol, ts"
 _WARMUP = timedelta(days=45)
 
 
-def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "pl.DataFrame":
+def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "RegimeHistory":
     """Filter the candles with models that are refitted as often as the profile says."""
     from engine.regimes.history import walk_forward_regimes
 
@@ -48,41 +71,58 @@ def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "pl.DataFrame":
     )
 
 
-@table_asset(
-    PROBABILITIES.full_name,
-    PROBABILITIES,
-    deps=["staging.candles"],
-    group="regimes",
-    code_version="1",
-    kinds={"hmmlearn", "polars"},
-)
-def probabilities(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+def _spec(table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(table.full_name),
+        deps=[asset_key("staging.candles")],
+        group_name="regimes",
+        description=table.description,
+        owners=["team:research"],
+        kinds={"duckdb", "hmmlearn", "polars"},
+        code_version=_CODE_VERSION,
+        metadata={"dagster/table_name": table.full_name},
+    )
+
+
+@dg.multi_asset(name="regime_history", specs=[_spec(table) for table in TABLES])
+def regime_history(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
     """P(TREND), P(RANGE) and P(PANIC) of each bar by a hidden Markov model, filtered forward only.
 
     Models are refitted on schedule on what was known by then and used from then on, so every row is what a
     person could have seen at the time.
     """
+    import json
+
     import polars as pl
 
     from engine.plots import price_with_regimes
 
+    inputs = warehouse.versions(["staging.candles"])
     candles = warehouse.frame(CANDLES_SQL)
-    frame = walk_regimes(candles, settings)
+    history = walk_regimes(candles, settings)
+    frame, detectors = history.rows, DETECTORS.empty()
+    if history.detector.chain is not None:
+        content = json.dumps(history.detector.to_dict())
+        detectors = pl.DataFrame([(candles["ts"].max(), content)], DETECTORS.polars_schema, orient="row")
     first = candles["symbol"][0]
     shown = candles.filter(pl.col("symbol") == first).join(frame, on=["symbol", "ts"], how="left").sort("ts")
-    shares = frame["regime"].value_counts(normalize=True).drop_nulls().sort("regime")
-    return Made(
-        frame,
-        pictures={
-            "price and regimes": price_with_regimes(
-                shown["ts"].to_list(),
-                shown["close"].to_numpy(),
-                shown.select("p_trend", "p_range", "p_panic").to_numpy(),
-                f"{first}: price, and the regimes as they could be known",
-            )
-        },
-        figures={f"share {name}": share for name, share in shares.iter_rows()},
+    drawn = price_with_regimes(
+        shown["ts"].to_list(),
+        shown["close"].to_numpy(),
+        shown.select("p_trend", "p_range", "p_panic").to_numpy(),
+        f"{first}: price, and the regimes as they could be known",
     )
+    shares = frame["regime"].value_counts(normalize=True).drop_nulls().sort("regime")
+    facts = {
+        PROBABILITIES: {
+            "price and regimes": picture(drawn),
+            **{f"share {name}": share for name, share in shares.iter_rows()},
+        }
+    }
+    made = {PROBABILITIES: frame, DETECTORS: detectors}
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 @dg.asset_check(

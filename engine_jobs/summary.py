@@ -97,7 +97,7 @@ def _money(warehouse: Warehouse) -> Section:
     )
     return Section(
         "Backtest, out of sample, net of fees, slippage and funding",
-        "Decided at the close, filled at the next open; the baselines pay the same costs.",
+        "Decided at the close, filled at the next open; all pay the same costs, spot holdings no funding.",
         ("strategy", "metric", "value", "95 % interval"),
         [
             (s, m.replace("_", " "), *_interval(v, low, high, ".3f"))

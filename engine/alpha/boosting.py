@@ -205,9 +205,11 @@ class BoostingPredictor:
         if not self._models:
             raise ValueError("the model is not fitted; call fit or from_bytes first")
         if schema_hash != self.schema_hash:
+            missing = [name for name in self.features if name not in rows.columns]
+            what = f"without {missing}" if missing else "with the same columns, computed otherwise"
             raise DataError(
-                f"features of recipe {schema_hash[:12]}, the model was fitted on {self.schema_hash[:12]}; "
-                "fit it anew"
+                f"features of recipe {schema_hash[:12]}, the model was fitted on {self.schema_hash[:12]}: "
+                f"rows {what}; fit it anew"
             )
         matrix = self._matrix(rows)
         scale = rows["scale"].cast(pl.Float64).to_numpy()

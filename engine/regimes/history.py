@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,7 +14,24 @@ from engine.regimes.detector import RegimeConfig, RegimeDetector, filtered_frame
 from engine.regimes.names import REGIMES
 from engine.regimes.observations import observations
 
-__all__ = ["walk_forward_regimes"]
+__all__ = ["RegimeHistory", "walk_forward_regimes"]
+
+
+@dataclass(frozen=True)
+class RegimeHistory:
+    """Regimes of a whole history, and the detector in use at its end.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``symbol, ts, p_trend, p_range, p_panic, regime``, one row for each candle.
+    detector : RegimeDetector
+        Continues the history with `RegimeDetector.filter`, handed the last rows; not fitted if the history
+        was too short.
+    """
+
+    rows: pl.DataFrame
+    detector: RegimeDetector
 
 
 def walk_forward_regimes(
@@ -25,7 +42,7 @@ def walk_forward_regimes(
     warmup: timedelta,
     lookback: timedelta,
     config: RegimeConfig | None = None,
-) -> pl.DataFrame:
+) -> RegimeHistory:
     """Filter the whole history with models that are refitted on schedule.
 
     A model is fitted every `refit`, counted from the first bar on. The one fitted at a date has seen only
@@ -47,11 +64,6 @@ def walk_forward_regimes(
         Most history that a fit sees.
     config : RegimeConfig, optional
         Settings; their `bar` is overridden.
-
-    Returns
-    -------
-    DataFrame
-        ``symbol, ts, p_trend, p_range, p_panic, regime``, one row for each candle.
 
     Raises
     ------
@@ -76,9 +88,10 @@ def walk_forward_regimes(
         latest = pl.concat([filtered] if latest is None else [latest, filtered])
         latest = latest.group_by("symbol", maintain_order=True).last()
         parts.append(filtered)
-    return observed.select("symbol", "ts").join(
+    rows = observed.select("symbol", "ts").join(
         pl.concat(parts), on=["symbol", "ts"], how="left", maintain_order="left"
     )
+    return RegimeHistory(rows, detector)
 
 
 def _fit_dates(observed: pl.DataFrame, refit: timedelta, warmup: timedelta) -> list[datetime]:

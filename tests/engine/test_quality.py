@@ -66,6 +66,13 @@ def test_markdown_shows_what_failed_first(bad: Report, good: Report) -> None:
     assert "❌" not in good.markdown()
 
 
+def test_the_summary_names_what_was_broken_worst_first(bad: Report, good: Report) -> None:
+    assert good.summary() == "all 3 rules hold"
+    said = bad.summary()
+    assert said.startswith("2 of 3 rules are broken: close is positive (close: 33.3 % of rows, such as -2.0)")
+    assert "column_values_to_not_be_null" in said
+
+
 def test_markdown_cell_cannot_break_the_table() -> None:
     rule = Rule("expect_column_values_to_match_regex", {"column": "pair", "regex": "x"}, "a | b")
     report = validate(pl.DataFrame({"pair": ["c|d"]}), "pipes", [rule])
@@ -214,7 +221,7 @@ def test_declared_types_and_columns_are_checked() -> None:
 
 def test_nullable_columns_may_be_empty_and_large_ones_are_not_read() -> None:
     table = Table(
-        "models.registry",
+        "models.blobs",
         (
             Column("model", "VARCHAR"),
             Column("rows", "BIGINT", nullable=True),

@@ -35,13 +35,13 @@ def candles() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def regimes(candles: pl.DataFrame) -> pl.DataFrame:
-    return walk_forward_regimes(candles, HOUR, **SCHEDULE)
+    return walk_forward_regimes(candles, HOUR, **SCHEDULE).rows
 
 
 @pytest.mark.parametrize("bars", [719, 720, 721, 1_440, 1_441, 1_500, 2_160, 2_500])
 def test_the_future_changes_nothing(candles: pl.DataFrame, regimes: pl.DataFrame, bars: int) -> None:
     end = START + bars * HOUR
-    past = walk_forward_regimes(candles.filter(pl.col("ts") < end), HOUR, **SCHEDULE)
+    past = walk_forward_regimes(candles.filter(pl.col("ts") < end), HOUR, **SCHEDULE).rows
     assert_frame_equal(past, regimes.filter(pl.col("ts") < end), check_exact=True)
 
 
@@ -55,8 +55,8 @@ def test_nothing_is_known_before_the_first_fit(candles: pl.DataFrame, regimes: p
 
 def test_too_short_a_history_has_no_regimes(candles: pl.DataFrame) -> None:
     short = candles.filter(pl.col("ts") < START + 20 * DAY)
-    assert walk_forward_regimes(short, HOUR, **SCHEDULE)["regime"].null_count() == short.height
-    assert walk_forward_regimes(short.head(0), HOUR, **SCHEDULE).is_empty()
+    assert walk_forward_regimes(short, HOUR, **SCHEDULE).rows["regime"].null_count() == short.height
+    assert walk_forward_regimes(short.head(0), HOUR, **SCHEDULE).rows.is_empty()
     with pytest.raises(ValueError, match="refit"):
         walk_forward_regimes(short, HOUR, **(SCHEDULE | {"refit": timedelta(0)}))
 
@@ -65,7 +65,7 @@ def test_too_short_a_history_has_no_regimes(candles: pl.DataFrame) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_better_than_chance_on_simulated_truth(seed: int) -> None:
     candles, truth = simulated(seed, 12_000)
-    found = walk_forward_regimes(candles, HOUR, refit=90 * DAY, warmup=180 * DAY, lookback=365 * DAY)
+    found = walk_forward_regimes(candles, HOUR, refit=90 * DAY, warmup=180 * DAY, lookback=365 * DAY).rows
     judged = found.drop_nulls("regime").join(truth.select("ts", truth="regime"), on="ts")
     recall = [
         judged.filter(pl.col("truth") == name).select((pl.col("regime") == name).mean()).item()

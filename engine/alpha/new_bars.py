@@ -1,0 +1,112 @@
+"""Predictions for bars that came after the last training, by the code that made the history.
+
+Features, regimes, forecast and confidence of a new bar come from a tail of the history and the models in use.
+They equal what the whole pipeline will state for the same bar when it next runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from engine.alpha.boosting import BoostingPredictor
+from engine.alpha.walk_forward import SCHEMA_HASH, with_scale
+from engine.alternative.features import alternative_features
+from engine.calibration.conformal import ConformalPredictor
+from engine.features.catalogue import CATALOGUE
+from engine.regimes.detector import RegimeDetector
+from engine.regimes.observations import observations as regime_observations
+
+__all__ = ["TAIL", "ModelsInUse", "predict_new_bars"]
+
+TAIL = 8_192
+"""Bars of history that a new bar is computed from.
+
+Features need their longest window. The slowest average of the regime detector has a half-life of 200 bars:
+what lies before the tail weighs 2**-41 in it.
+"""
+
+
+@dataclass(frozen=True)
+class ModelsInUse:
+    """What predicts until the next training.
+
+    Parameters
+    ----------
+    detector : RegimeDetector
+    beliefs : DataFrame
+        Last filtered row of each symbol: ``symbol, ts, p_trend, p_range, p_panic, regime``.
+    forecaster : BoostingPredictor
+    calibrator : ConformalPredictor
+    """
+
+    detector: RegimeDetector
+    beliefs: pl.DataFrame
+    forecaster: BoostingPredictor
+    calibrator: ConformalPredictor
+
+
+def predict_new_bars(
+    candles: pl.DataFrame,
+    observations: pl.DataFrame,
+    models: ModelsInUse,
+    after: datetime,
+    bar: timedelta,
+    horizon: int,
+) -> pl.DataFrame:
+    """Predict every bar that opened after a moment.
+
+    Parameters
+    ----------
+    candles : DataFrame
+        ``symbol, ts, open, high, low, close, volume, segment, log_return``: the new bars and `TAIL` before.
+    observations : DataFrame
+        Alternative observations with vintages that were known by the close of the newest bar.
+    models : ModelsInUse
+    after : datetime
+        Open of the last bar that is predicted already.
+    bar : timedelta
+    horizon : int
+        Bars that the forecast spans.
+
+    Returns
+    -------
+    DataFrame
+        ``symbol, ts, regime, p_trend, p_range, p_panic, direction, raw_confidence, confidence, status,
+        volatility`` (of a bar, root mean square of the past week's returns), sorted by ts and symbol.
+    """
+    new = pl.col("ts") > after
+    bars = candles.sort("symbol", "ts")
+    known = alternative_features(bars.select("symbol", "ts"), observations, bar)
+    features = CATALOGUE.compute(bars.join(known, on=["symbol", "ts"], maintain_order="left")).filter(new)
+    seen = regime_observations(bars, models.detector.config.spans)
+    regimes = models.detector.filter(seen.filter(new), models.beliefs)
+    rows = features.join(regimes, on=["symbol", "ts"], how="left").sort("ts", "symbol")
+    rows = with_scale(rows, horizon)
+    forecast = models.forecaster.predict(rows, SCHEMA_HASH)
+    p_up = forecast["p_up"]
+    stated = rows.with_columns(
+        direction=pl.when(p_up >= 0.5).then(1).otherwise(-1).cast(pl.Int64),
+        raw_confidence=pl.max_horizontal(p_up, 1.0 - p_up),
+        volatility=pl.col("scale") / horizon**0.5,
+    )
+    calibrated = models.calibrator.calibrate_rows(stated["raw_confidence"].to_numpy(), stated["regime"])
+    return stated.with_columns(
+        confidence=pl.Series(calibrated.confidence).fill_nan(None),
+        status=pl.Series(np.where(calibrated.known, "ok", "unknown")),
+    ).select(
+        "symbol",
+        "ts",
+        "regime",
+        "p_trend",
+        "p_range",
+        "p_panic",
+        "direction",
+        "raw_confidence",
+        "confidence",
+        "status",
+        "volatility",
+    )
