@@ -13,17 +13,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "Dependence",
     "automatic_block_length",
     "bootstrap_interval",
+    "dependence",
     "effective_sample_size",
     "long_run_variance",
+    "stationary_bootstrap_blocks",
     "stationary_bootstrap_indices",
+    "stationary_bootstrap_variance",
 ]
 
+Integers = NDArray[np.int64]
 
-def stationary_bootstrap_indices(
+
+def stationary_bootstrap_blocks(
     n: int, block: float, draws: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+) -> tuple[Integers, Integers, Integers]:
+    """Draw the stretches that index series of the stationary bootstrap are strung together from.
+
+    Sums over a draw need only the stretches and a cumulated series, not the indices; for the same generator
+    they are those of `stationary_bootstrap_indices`, whose parameters and errors these are.
+
+    Returns
+    -------
+    start, length : ndarray of int64, shape (stretches,)
+        Of all draws in order; a stretch goes on at 0 after ``n - 1``. Those of a draw add up to `n`.
+    first : ndarray of int64, shape (draws + 1,)
+        Draw d has the stretches ``first[d] .. first[d + 1] - 1``.
+    """
+    if n < 1 or draws < 1:
+        raise ValueError(f"n={n} and draws={draws} must both be at least 1")
+    if not 1.0 <= block < np.inf:
+        raise ValueError(f"block={block} must be finite and at least 1")
+    starts_here = rng.random((draws, n)) < 1.0 / block
+    starts_here[:, 0] = True
+    place = np.flatnonzero(starts_here)
+    length = np.diff(np.append(place, draws * n))
+    start = rng.integers(0, n, place.size)
+    return start, length, np.searchsorted(place, np.arange(draws + 1) * n)
+
+
+def stationary_bootstrap_indices(n: int, block: float, draws: int, rng: np.random.Generator) -> Integers:
     """Draw index series of the stationary bootstrap.
 
     A draw strings together stretches of the series, each of geometric length with mean `block` and a uniform
@@ -54,23 +85,64 @@ def stationary_bootstrap_indices(
     ----------
     Politis and Romano (1994), "The stationary bootstrap".
     """
-    if n < 1 or draws < 1:
-        raise ValueError(f"n={n} and draws={draws} must both be at least 1")
-    if not 1.0 <= block < np.inf:
-        raise ValueError(f"block={block} must be finite and at least 1")
-    starts_here = rng.random((draws, n)) < 1.0 / block
-    starts_here[:, 0] = True
-    place = np.flatnonzero(starts_here)
-    stretch = np.diff(np.append(place, draws * n))
-    start = rng.integers(0, n, place.size)
-    return ((np.repeat(start - place, stretch) + np.arange(draws * n)) % n).reshape(draws, n)
+    start, length, _ = stationary_bootstrap_blocks(n, block, draws, rng)
+    place = np.cumsum(length) - length
+    return ((np.repeat(start - place, length) + np.arange(draws * n)) % n).reshape(draws, n)
+
+
+def stationary_bootstrap_variance(series: NDArray[np.float64], block: float) -> NDArray[np.float64]:
+    """Variance of the mean over all draws of the stationary bootstrap, in closed form.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n, ...)
+        Periods along the first axis.
+    block : float
+        Mean length of a stretch, at least 1.
+
+    Returns
+    -------
+    ndarray, shape ``series.shape[1:]``
+        ``(C(0) + 2 sum_k (1 - k/n) (1 - 1/block)^k C(k)) / n`` with the autocovariances C on the circle.
+
+    References
+    ----------
+    Politis and Romano (1994), lemma 1.
+    """
+    n = series.shape[0]
+    spectrum = np.abs(np.fft.rfft(series - series.mean(axis=0), axis=0)) ** 2
+    covariance = np.fft.irfft(spectrum, n, axis=0) / n
+    k = np.arange(1, n)
+    weight = 2.0 * (1.0 - k / n) * (1.0 - 1.0 / block) ** k
+    variance = (covariance[0] + np.tensordot(weight, covariance[1:], 1)) / n
+    return np.maximum(variance, 0.0)
 
 
 @dataclass(frozen=True)
-class _Dependence:
+class Dependence:
+    """Autocovariances of a series, summed up.
+
+    Parameters
+    ----------
+    n : int
+        Length of the series.
+    variance, long_run_variance, slope : float
+        R(0), sum_k R(k) and sum_k |k| R(k), flat-top smoothed; zero for a constant series.
+    """
+
+    n: int
     variance: float
     long_run_variance: float
     slope: float
+
+    @property
+    def block_length(self) -> float:
+        """See `automatic_block_length`."""
+        if self.long_run_variance <= 0.0:
+            return 1.0
+        ratio = (self.slope / self.long_run_variance) ** 2
+        longest = np.ceil(min(3.0 * np.sqrt(self.n), self.n / 3.0))
+        return float(np.clip((ratio * self.n) ** (1.0 / 3.0), 1.0, max(longest, 1.0)))
 
 
 def _finite_series(x: ArrayLike) -> NDArray[np.float64]:
@@ -82,20 +154,22 @@ def _finite_series(x: ArrayLike) -> NDArray[np.float64]:
     return series
 
 
-def _dependence(series: NDArray[np.float64]) -> _Dependence:
-    """Variance, long-run variance sum_k R(k) and slope sum_k |k| R(k), flat-top smoothed."""
+def dependence(x: ArrayLike) -> Dependence:
+    """Estimate block length and long-run variance of a series at once; `x` as in `automatic_block_length`."""
+    series = _finite_series(x)
     n = series.size
     deviation = series - series.mean()
     consecutive = max(5, int(np.sqrt(np.log10(n))))
     lags = min(int(np.ceil(np.sqrt(n))) + consecutive, n - 1)
     covariance = np.array([deviation[k:] @ deviation[: n - k] for k in range(lags + 1)]) / n
     if covariance[0] <= 1e-28 * max(1.0, float(series.mean() ** 2)):
-        return _Dependence(0.0, 0.0, 0.0)
+        return Dependence(n, 0.0, 0.0, 0.0)
     small = np.abs(covariance[1:] / covariance[0]) < 2.0 * np.sqrt(np.log10(n) / n)
     bandwidth = min(_bandwidth(small, consecutive), lags)
     k = np.arange(1, bandwidth + 1)
     weighted = np.clip(2.0 * (1.0 - k / bandwidth), 0.0, 1.0) * covariance[k]
-    return _Dependence(
+    return Dependence(
+        n,
         variance=float(covariance[0]),
         long_run_variance=float(covariance[0] + 2.0 * weighted.sum()),
         slope=float(2.0 * (k * weighted).sum()),
@@ -139,14 +213,7 @@ def automatic_block_length(x: ArrayLike) -> float:
     ----------
     Politis and White (2004), corrected by Patton, Politis and White (2009).
     """
-    series = _finite_series(x)
-    n = series.size
-    dependence = _dependence(series)
-    if dependence.long_run_variance <= 0.0:
-        return 1.0
-    ratio = (dependence.slope / dependence.long_run_variance) ** 2
-    longest = np.ceil(min(3.0 * np.sqrt(n), n / 3.0))
-    return float(np.clip((ratio * n) ** (1.0 / 3.0), 1.0, max(longest, 1.0)))
+    return dependence(x).block_length
 
 
 def long_run_variance(x: ArrayLike) -> float:
@@ -154,7 +221,7 @@ def long_run_variance(x: ArrayLike) -> float:
 
     Never below zero; see `automatic_block_length` for `x` and the errors raised.
     """
-    return max(_dependence(_finite_series(x)).long_run_variance, 0.0)
+    return max(dependence(x).long_run_variance, 0.0)
 
 
 def effective_sample_size(x: ArrayLike) -> float:
@@ -163,12 +230,11 @@ def effective_sample_size(x: ArrayLike) -> float:
     ``n R(0) / sum_k R(k)``, kept between 1 and n: negative autocorrelation earns no extra certainty. A
     constant series shows no dependence and counts in full.
     """
-    series = _finite_series(x)
-    dependence = _dependence(series)
-    if dependence.variance == 0.0:
-        return float(series.size)
-    inflation = max(dependence.long_run_variance / dependence.variance, 1.0)
-    return max(series.size / inflation, 1.0)
+    found = dependence(x)
+    if found.variance == 0.0:
+        return float(found.n)
+    inflation = max(found.long_run_variance / found.variance, 1.0)
+    return max(found.n / inflation, 1.0)
 
 
 def bootstrap_interval(
