@@ -64,12 +64,30 @@ def _fill(
 
 
 @nb.njit(cache=True)
+def _executable(wanted: float, held: float, price: float, lot: float, floor: float) -> float:
+    """Quantity that an order towards `wanted` arrives at: whole lots, and none below the smallest value.
+
+    An order that closes the position is always taken, as venues do.
+    """
+    if wanted == 0.0:
+        return wanted
+    change = wanted - held
+    if lot > 0.0:
+        change = np.sign(change) * np.floor(abs(change) / lot + 1e-9) * lot
+        wanted = np.round((held + change) / lot) * lot
+    return held if abs(change) * price < floor and wanted != 0.0 else wanted
+
+
+@nb.njit(cache=True)
 def simulate(
     opens: Floats,
     volume: Floats,
     targets: Floats,
     allowed: NDArray[np.bool_],
+    relisted: NDArray[np.bool_],
     rates: Floats,
+    lots: Floats,
+    floors: Floats,
     fee_rate: float,
     half_spread: float,
     impact: float,
@@ -78,8 +96,8 @@ def simulate(
 ) -> tuple[Floats, Floats, Floats]:
     """Run the accounts; returns them per bar, the trades, and the quantities held after each bar.
 
-    All arrays have shape (bars, symbols); rates and costs are fractions. A trade still open at the end has
-    the exit -1 and is valued at its last mark.
+    All arrays have shape (bars, symbols), lots and floors (symbols,); rates and costs are fractions. A trade
+    still open at the end has the exit -1 and is valued at its last mark.
     """
     bars, symbols = opens.shape
     accounts = np.zeros((bars, 7))
@@ -94,6 +112,8 @@ def simulate(
         for i in range(symbols):
             here = np.isfinite(opens[t, i])
             missing[i] = 0 if here else missing[i] + 1
+            if relisted[t, i] and quantity[i] != 0.0:
+                continue
             if here:
                 account[PRICE_PNL] += quantity[i] * (opens[t, i] - mark[i])
                 mark[i] = opens[t, i]
@@ -105,7 +125,7 @@ def simulate(
         ruined = ruined or equity <= 0.0
         for i in range(symbols):
             wanted, room = np.nan, np.inf
-            if quantity[i] != 0.0 and (ruined or missing[i] > max_gap):
+            if quantity[i] != 0.0 and (ruined or missing[i] > max_gap or relisted[t, i]):
                 wanted = 0.0
             elif (
                 not ruined
@@ -114,8 +134,11 @@ def simulate(
                 and np.isfinite(opens[t - 1, i])
                 and np.isfinite(opens[t, i])
                 and allowed[t, i]
+                and not relisted[t, i]
             ):
-                wanted, room = targets[t - 1, i] * equity / mark[i], volume[t, i]
+                wanted = targets[t - 1, i] * equity / mark[i]
+                wanted = _executable(wanted, quantity[i], mark[i], lots[i], floors[i])
+                room = volume[t, i]
             change = wanted - quantity[i]
             if np.isnan(wanted) or change == 0.0:
                 continue

@@ -4,10 +4,13 @@ The accounts, at the open of each bar and in this order:
 
 1. positions are marked to the open; a symbol without a bar keeps its last price;
 2. funding falls due on the positions carried in;
-3. a symbol that has had no bar for longer than `max_gap` is taken to be delisted: closed at its last price;
+3. a symbol that has had no bar for longer than `max_gap` is taken to be delisted: closed at its last price.
+   So is one whose number in `Panel.listing` changes, at the first bar of the new listing, which is another
+   asset: nothing decided before it is filled in it, and no old position meets its prices or its funding;
 4. decisions of the previous bar are filled: a weight w becomes the quantity ``w * equity / open``, with the
    equity of step 2. A fill needs a bar at the decision and at the fill, so nothing trades across a gap: the
-   position is held, and an order that could not be filled lapses;
+   position is held, and an order that could not be filled lapses. Orders are rounded down to whole lots and
+   lapse below the smallest value, except those that close a position;
 5. fees and slippage of all fills are paid.
 
 If equity is gone after step 2, every position is closed at its mark and nothing is traded again.
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.evaluation.accounting import (
     BOUGHT,
@@ -43,7 +46,7 @@ from engine.evaluation.accounting import (
     simulate,
 )
 from engine.evaluation.costs import Costs
-from engine.evaluation.panel import Panel
+from engine.evaluation.panel import Panel, per_symbol
 
 __all__ = ["BacktestResult", "backtest"]
 
@@ -101,6 +104,8 @@ def backtest(
     costs: Costs | None = None,
     funding: Floats | None = None,
     tradable: NDArray[np.bool_] | None = None,
+    lot_size: ArrayLike = 0.0,
+    min_notional: ArrayLike = 0.0,
     capital: float = 100_000.0,
     max_gap: int = 72,
 ) -> BacktestResult:
@@ -118,6 +123,10 @@ def backtest(
         Rate due at each open on the position carried in; see `funding_panel`.
     tradable : ndarray of bool, shape (bars, symbols), optional
         Where False nothing is filled at that bar's open.
+    lot_size : float or array, shape (symbols,)
+        Smallest step of an order, base units; 0 for none.
+    min_notional : float or array, shape (symbols,)
+        Smallest value of an order, quote units.
     capital : float
         Equity at the start, in quote units.
     max_gap : int
@@ -144,7 +153,10 @@ def backtest(
         np.ascontiguousarray(panel.volume),
         np.ascontiguousarray(targets, dtype=np.float64),
         allowed,
+        _relisted(panel),
         np.ascontiguousarray(rates, dtype=np.float64),
+        per_symbol("lot_size", lot_size, shape[1]),
+        per_symbol("min_notional", min_notional, shape[1]),
         price.fee_bps * 1e-4,
         price.half_spread_bps * 1e-4,
         price.impact_bps * 1e-4,
@@ -154,6 +166,16 @@ def backtest(
     return BacktestResult(
         _equity_frame(panel, accounts, capital), _trades_frame(panel, trades), quantities, capital
     )
+
+
+def _relisted(panel: Panel) -> NDArray[np.bool_]:
+    """Mark bars whose asset is another than that of the symbol's bar before, however long ago."""
+    relisted = np.zeros(panel.open.shape, dtype=bool)
+    if panel.listing is not None:
+        for i in range(len(panel.symbols)):
+            rows = np.flatnonzero(np.isfinite(panel.open[:, i]))
+            relisted[rows[1:], i] = np.diff(panel.listing[rows, i]) != 0
+    return relisted
 
 
 def _shaped(name: str, array: NDArray, shape: tuple[int, ...]) -> NDArray:

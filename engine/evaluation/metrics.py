@@ -1,4 +1,4 @@
-"""Performance of a stream of returns: figures and their bootstrap intervals."""
+"""Performance of a stream of returns and of the trades behind it: figures and bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from engine.evaluation.bootstrap import (
     stationary_bootstrap_indices,
 )
 
-__all__ = ["METRICS", "metric_intervals", "paired_intervals", "performance"]
+__all__ = [
+    "METRICS",
+    "TRADE_METRICS",
+    "metric_intervals",
+    "paired_intervals",
+    "performance",
+    "trade_intervals",
+]
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +29,7 @@ _DRAWN_AT_ONCE = 4_000_000
 
 
 def annual_return(returns: Floats, periods: float) -> Floats:
-    """Compound growth per year; -1 if equity was ever gone."""
+    """Compound growth per year (CAGR); -1 if equity was ever gone."""
     growth = np.prod(np.maximum(1.0 + returns, 0.0), axis=-1)
     return growth ** (periods / returns.shape[-1]) - 1.0
 
@@ -66,6 +73,38 @@ def hit_rate(returns: Floats, periods: float) -> Floats:
     return _ratio((returns > 0).sum(axis=-1), (returns != 0).sum(axis=-1))
 
 
+def trade_hit_rate(net: Floats, hours: Floats) -> Floats:
+    """Share of trades with a gain."""
+    return (net > 0).mean(axis=-1)
+
+
+def profit_factor(net: Floats, hours: Floats) -> Floats:
+    """Sum of gains over sum of losses. NaN without losses."""
+    return _ratio(np.maximum(net, 0.0).sum(axis=-1), np.maximum(-net, 0.0).sum(axis=-1))
+
+
+def payoff_ratio(net: Floats, hours: Floats) -> Floats:
+    """Mean gain over mean loss. NaN without either."""
+    gains, losses = (net > 0).sum(axis=-1), (net < 0).sum(axis=-1)
+    odds = _ratio(losses, gains)
+    return profit_factor(net, hours) * odds
+
+
+def net_per_trade(net: Floats, hours: Floats) -> Floats:
+    """Mean net result, quote units."""
+    return net.mean(axis=-1)
+
+
+def worst_trade(net: Floats, hours: Floats) -> Floats:
+    """Smallest net result, quote units."""
+    return net.min(axis=-1)
+
+
+def holding_hours(net: Floats, hours: Floats) -> Floats:
+    """Mean time from entry to exit."""
+    return hours.mean(axis=-1)
+
+
 METRICS: dict[str, Callable[[Floats, float], Floats]] = {
     "annual_return": annual_return,
     "volatility": volatility,
@@ -75,6 +114,15 @@ METRICS: dict[str, Callable[[Floats, float], Floats]] = {
     "calmar": calmar,
     "cvar_95": cvar_95,
     "hit_rate": hit_rate,
+}
+
+TRADE_METRICS: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "trade_hit_rate": trade_hit_rate,
+    "profit_factor": profit_factor,
+    "payoff_ratio": payoff_ratio,
+    "net_per_trade": net_per_trade,
+    "worst_trade": worst_trade,
+    "holding_hours": holding_hours,
 }
 
 
@@ -162,6 +210,48 @@ def paired_intervals(
 
     length = automatic_block_length(ours - theirs) if block is None else block
     return _interval_frame([*METRICS], figures, ours.size, length, draws, confidence, seed)
+
+
+def trade_intervals(
+    trades: pl.DataFrame,
+    *,
+    confidence: float = 0.95,
+    draws: int = 999,
+    block: float | None = None,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Figures of closed trades with stationary-bootstrap intervals over the trades in order of their exits.
+
+    Trades held at the same time share the market's moves, and blocks of neighbouring exits keep that.
+
+    Parameters
+    ----------
+    trades : polars.DataFrame
+        ``entry_ts, exit_ts, net_pnl`` as a backtest or a sweep gives them; open trades are left out.
+    confidence, draws, block, seed
+        As in `metric_intervals`; the automatic block length is that of the net results.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns ``metric, value, low, high`` with a row for each of `TRADE_METRICS`; null where undefined, and
+        everywhere with fewer than two closed trades. The bootstrap cannot draw a trade worse than the worst:
+        `worst_trade` has no lower bound.
+    """
+    closed = trades.drop_nulls("exit_ts").sort("exit_ts", "entry_ts", maintain_order=True)
+    if closed.height < 2:
+        none = dict.fromkeys(("value", "low", "high"), pl.lit(None, pl.Float64))
+        return pl.DataFrame({"metric": list(TRADE_METRICS)}).with_columns(**none)
+    net = _stream(closed["net_pnl"].to_numpy())
+    hours = (closed["exit_ts"] - closed["entry_ts"]).dt.total_seconds().to_numpy() / 3600.0
+
+    def figures(rows: NDArray[np.int64]) -> Floats:
+        return np.stack([metric(net[rows], hours[rows]) for metric in TRADE_METRICS.values()], axis=-1)
+
+    length = automatic_block_length(net) if block is None else block
+    frame = _interval_frame([*TRADE_METRICS], figures, net.size, length, draws, confidence, seed)
+    unbounded = pl.col("metric") == "worst_trade"
+    return frame.with_columns(low=pl.when(unbounded).then(None).otherwise(pl.col("low")))
 
 
 def _interval_frame(

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import DataError
 
-__all__ = ["Panel", "funding_panel", "panel_from_candles", "weights_panel"]
+__all__ = ["Panel", "funding_panel", "panel_from_candles", "per_symbol", "weights_panel"]
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +30,12 @@ class Panel:
     bar : timedelta
     open, close, volume : ndarray, shape (bars, symbols)
         Volume in base units.
+    high, low : ndarray, shape (bars, symbols), optional
+        Needed only where stops and targets are followed inside a bar.
+    listing : ndarray of int, shape (bars, symbols), optional
+        Which asset a ticker stands for: where the number changes, the ticker was listed anew and no position
+        or order goes over. Entries of missing bars do not matter. Without it only a gap longer than the
+        backtest's `max_gap` ends an asset.
     """
 
     times: NDArray[np.datetime64]
@@ -38,6 +44,9 @@ class Panel:
     open: Floats
     close: Floats
     volume: Floats
+    high: Floats | None = None
+    low: Floats | None = None
+    listing: NDArray[np.int64] | None = None
 
     def rows_of(self, ts: pl.Series) -> NDArray[np.int64]:
         """Row of each bar open; -1 outside the panel.
@@ -71,7 +80,9 @@ def panel_from_candles(candles: pl.DataFrame, bar: timedelta) -> Panel:
     Parameters
     ----------
     candles : polars.DataFrame
-        Columns ``symbol, ts, open, close, volume``; any order.
+        Columns ``symbol, ts, open, close, volume``, and where the panel is to have them ``high, low`` and
+        ``listing``; any order. ``segment`` of staging.candles may serve as ``listing`` where every outage is
+        to end the asset.
     bar : timedelta
 
     Raises
@@ -100,7 +111,20 @@ def panel_from_candles(candles: pl.DataFrame, bar: timedelta) -> Panel:
         values.ravel()[place] = candles[column].cast(pl.Float64).to_numpy()
         return values
 
-    return Panel(stamps.to_numpy(), symbols, bar, wide("open"), wide("close"), wide("volume"))
+    listing = np.zeros(shape, dtype=np.int64) if "listing" in candles.columns else None
+    if listing is not None:
+        listing.ravel()[place] = candles["listing"].cast(pl.Int64).to_numpy()
+    return Panel(
+        stamps.to_numpy(),
+        symbols,
+        bar,
+        wide("open"),
+        wide("close"),
+        wide("volume"),
+        wide("high") if "high" in candles.columns else None,
+        wide("low") if "low" in candles.columns else None,
+        listing,
+    )
 
 
 def weights_panel(weights: pl.DataFrame, panel: Panel) -> Floats:
@@ -148,3 +172,11 @@ def funding_panel(observations: pl.DataFrame, panel: Panel) -> Floats:
     due = np.zeros(panel.open.shape)
     np.add.at(due, (rows[inside], columns[inside]), rates["value"].to_numpy()[inside])
     return due
+
+
+def per_symbol(name: str, values: ArrayLike, symbols: int) -> Floats:
+    """Spread a setting over the symbols; ValueError where it is not finite or negative."""
+    wide = np.broadcast_to(np.asarray(values, np.float64), (symbols,))
+    if not (np.isfinite(wide) & (wide >= 0)).all():
+        raise ValueError(f"{name}={values!r} must be finite and not negative")
+    return wide

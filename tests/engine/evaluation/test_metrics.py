@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from engine.evaluation.metrics import METRICS, metric_intervals, paired_intervals, performance
+from engine.evaluation.metrics import (
+    METRICS,
+    TRADE_METRICS,
+    metric_intervals,
+    paired_intervals,
+    performance,
+    trade_intervals,
+)
 
 
 def test_figures_by_hand():
@@ -124,3 +134,45 @@ def test_bad_streams_are_refused():
         paired_intervals(np.zeros(5), np.zeros(6))
     with pytest.raises(ValueError, match="draws"):
         metric_intervals(np.zeros(50), draws=10)
+
+
+def trades(net, hours=None) -> pl.DataFrame:
+    hours = [1.0] * len(net) if hours is None else hours
+    start = datetime(2024, 1, 1)
+    return pl.DataFrame(
+        {
+            "entry_ts": [start + timedelta(days=i) for i in range(len(net))],
+            "exit_ts": [
+                None if h is None else start + timedelta(days=i, hours=h) for i, h in enumerate(hours)
+            ],
+            "net_pnl": net,
+        },
+        schema_overrides={"exit_ts": pl.Datetime("us"), "net_pnl": pl.Float64},
+    )
+
+
+def test_figures_of_trades_by_hand_without_the_open_one():
+    table = trades([30.0, -10.0, 20.0, -15.0, 999.0], [1.0, 2.0, 3.0, 6.0, None])
+    found = dict(trade_intervals(table, draws=99, confidence=0.9).select("metric", "value").rows())
+    assert found == pytest.approx(
+        {
+            "trade_hit_rate": 0.5, "profit_factor": 2.0, "payoff_ratio": 2.0, "net_per_trade": 6.25,
+            "worst_trade": -15.0, "holding_hours": 3.0,
+        }
+    )  # fmt: skip
+    one_sided = dict(
+        trade_intervals(trades([5.0, 3.0]), draws=99, confidence=0.9).select("metric", "value").rows()
+    )
+    assert (one_sided["profit_factor"], one_sided["payoff_ratio"]) == (None, None)
+
+
+def test_intervals_of_trades_hold_the_figure_and_leave_the_worst_open():
+    rng = np.random.default_rng(0)
+    table = trade_intervals(trades(rng.standard_t(4, 300) + 0.2), draws=399)
+    assert table["metric"].to_list() == list(TRADE_METRICS)
+    bounded = table.filter(pl.col("metric") != "worst_trade")
+    assert (bounded["low"] <= bounded["value"]).all()
+    assert (bounded["value"] <= bounded["high"]).all()
+    assert table.filter(pl.col("metric") == "worst_trade")["low"].to_list() == [None]
+    few = trade_intervals(trades([1.0]))
+    assert few["value"].null_count() == few.height == len(TRADE_METRICS)

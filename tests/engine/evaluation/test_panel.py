@@ -51,6 +51,21 @@ def test_candles_on_a_regular_clock():
     assert panel.times[0] == np.datetime64("2024-01-01T00:00")
 
 
+def test_extremes_and_listings_are_kept_where_the_candles_have_them():
+    bare = panel_from_candles(candles(ROWS), HOUR)
+    assert bare.high is None
+    assert bare.low is None
+    assert bare.listing is None
+    full = candles(ROWS).with_columns(
+        high=pl.col("open") + 2.0, low=pl.col("open") - 0.5, listing=pl.Series([7, 1, 1, 2])
+    )
+    panel = panel_from_candles(full, HOUR)
+    np.testing.assert_array_equal(panel.high, panel.open + 2)
+    np.testing.assert_array_equal(panel.low, panel.open - 0.5)
+    here = np.isfinite(panel.open[:, 0])
+    assert panel.listing[here, 0].tolist() == [1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
