@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["Allocation", "Attempt", "PortfolioConfig", "Signal"]
+from engine.portfolio.record import Record
+
+__all__ = ["Allocation", "Attempt", "CovarianceChoice", "PortfolioConfig", "Signal"]
+
+CovarianceChoice = Literal["shrinkage", "ewma", "regime"]
 
 
 @dataclass(frozen=True)
-class PortfolioConfig:
+class PortfolioConfig(Record):
     """Limits and estimation windows; periods are those of the returns handed in.
 
     Parameters
     ----------
+    covariance : str
+        ``shrinkage``: exponentially weighted volatilities, Ledoit-Wolf correlations. ``ewma``: one
+        exponential decay for both. ``regime``: past returns weighted by regime probability, see
+        `regime_covariance`; without probabilities it falls back to ``shrinkage``.
     periods_per_year : float
         365 for daily returns of a market that never closes.
     window : int
         Periods that correlations are estimated from.
+    regime_window : int
+        Periods searched for each regime.
     half_life : float
         Of squared returns in the volatility, in periods; 11.2 is RiskMetrics' decay of .94.
     min_history : int
         Returns that an asset, and each pair of assets, must have in the window.
     max_stale : int
         An asset without a return in so many last periods is left out.
+    stress_correlation : float
+        What correlations in PANIC lean on; see `regime_covariance`.
     correlation_limit : float
         Largest correlation between two positions, side considered. Crypto assets against one quote currency
         mostly exceed .60: then few positions remain, and the allocation says which were dropped and why.
@@ -35,7 +48,7 @@ class PortfolioConfig:
     hysteresis : float
         A pair with a newcomer must lie this much below the limit.
     target_volatility : float or None
-        Annualised; exposure is lowered to meet it, never raised above `max_gross`.
+        Annualised, of the whole portfolio; exposure is lowered to meet it, never raised above `max_gross`.
     max_gross : float
         Largest sum of absolute weights.
     max_weight : float
@@ -49,11 +62,14 @@ class PortfolioConfig:
         A short signal then means no position, as on a spot market.
     """
 
+    covariance: CovarianceChoice = "shrinkage"
     periods_per_year: float = 365.0
     window: int = 180
+    regime_window: int = 730
     half_life: float = 11.2
     min_history: int = 60
     max_stale: int = 3
+    stress_correlation: float = 0.80
     correlation_limit: float = 0.60
     hysteresis: float = 0.05
     target_volatility: float | None = None
@@ -64,15 +80,22 @@ class PortfolioConfig:
     long_only: bool = False
 
     def __post_init__(self) -> None:
+        if self.covariance not in get_args(CovarianceChoice):
+            raise ValueError(f"covariance={self.covariance!r} must be one of {get_args(CovarianceChoice)}")
         if not 2 <= self.min_history <= self.window:
             raise ValueError(f"min_history={self.min_history} must lie between 2 and window={self.window}")
+        if not self.regime_window >= self.window:
+            raise ValueError(
+                f"regime_window={self.regime_window} must not be shorter than window={self.window}"
+            )
+        if not 0.0 <= self.stress_correlation < 1.0:
+            raise ValueError(f"stress_correlation={self.stress_correlation} must lie in [0, 1)")
         if not 0.0 < self.correlation_limit <= 1.0 or not 0.0 <= self.hysteresis < self.correlation_limit:
             raise ValueError(
                 f"correlation_limit={self.correlation_limit} must lie in (0, 1]"
                 f" and hysteresis={self.hysteresis} in [0, correlation_limit)"
             )
-        positive = ("periods_per_year", "half_life", "max_stale", "max_gross", "max_weight")
-        for name in positive:
+        for name in ("periods_per_year", "half_life", "max_stale", "max_gross", "max_weight"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         for name in ("no_trade_band", "cost_bps"):
@@ -140,6 +163,9 @@ class Allocation:
         Per period, of `covariance_symbols`.
     volatility : float or None
         Annualised, expected of `weights`.
+    residual : float or None
+        Largest ``|risk share / budget - 1|`` of the risk budgets before caps and costs; None for weights that
+        are no risk budgets.
     """
 
     symbols: tuple[str, ...]
@@ -157,6 +183,7 @@ class Allocation:
     covariance: NDArray[np.float64] | None
     covariance_symbols: tuple[str, ...]
     volatility: float | None
+    residual: float | None
 
     @property
     def exposure(self) -> float:

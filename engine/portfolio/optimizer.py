@@ -12,14 +12,22 @@ from numpy.typing import NDArray
 from engine.errors import EngineError
 from engine.portfolio.allocation import Allocation, Attempt, PortfolioConfig, Signal
 from engine.portfolio.correlation_limit import limit_correlation
-from engine.portfolio.covariance import estimate_covariance, usable_assets
+from engine.portfolio.covariance import to_correlation, usable_assets
+from engine.portfolio.covariance_choice import configured_covariance, shrunk_covariance
 from engine.portfolio.rebalance import no_trade_band, turnover_cost
-from engine.portfolio.risk_budget import inverse_volatility, risk_budget_weights, risk_contributions
+from engine.portfolio.risk_budget import (
+    budget_residual,
+    inverse_volatility,
+    risk_budget_weights,
+    risk_contributions,
+)
 
 __all__ = ["PortfolioRiskOptimizer"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+_FAILURES = (EngineError, ArithmeticError, np.linalg.LinAlgError)
 
 
 @dataclass
@@ -35,6 +43,7 @@ class _Draft:
     reasons: list[str] = field(default_factory=list)
     covered: Mask = field(default_factory=lambda: np.zeros(0, bool))
     covariance: Floats | None = None
+    residual: float | None = None
 
     def drop(self, place: int, reason: str) -> None:
         self.dropped.setdefault(self.symbols[place], reason)
@@ -43,9 +52,10 @@ class _Draft:
 class PortfolioRiskOptimizer:
     """Allocates equity by risk budgets under a correlation limit, caps and trading costs.
 
-    Risk budgets are solved on a shrunk covariance; if that fails, inverse volatility stands in; if none
-    can be estimated, the previous weights stay, within the caps; with nothing held, everything stays in
-    cash. Each failure on the way is kept in `Allocation.attempts`.
+    Risk budgets are solved on the covariance that the configuration names; if that fails, on the shrunk one;
+    if the budgets cannot be met, inverse volatility stands in; if no covariance can be estimated, the
+    previous weights stay, within the caps; with nothing held, everything stays in cash. Each failure on the
+    way is kept in `Allocation.attempts`.
 
     Parameters
     ----------
@@ -61,6 +71,7 @@ class PortfolioRiskOptimizer:
         current_weights: Mapping[str, float],
         returns_history: Floats | pl.DataFrame,
         signals: Mapping[str, Signal] | None = None,
+        regimes: Floats | None = None,
     ) -> Allocation:
         """Weights for the next period from what is known now.
 
@@ -77,6 +88,8 @@ class PortfolioRiskOptimizer:
         signals : mapping of str to Signal, optional
             Tilts the budgets in proportion to ``confidence - 1/2`` and gives the sides; a symbol without a
             signal gets nothing. Without signals all budgets are equal and long.
+        regimes : ndarray of shape (periods, 3), optional
+            Filtered regime probabilities of the market at the end of each period, for the regime covariance.
 
         Raises
         ------
@@ -84,8 +97,7 @@ class PortfolioRiskOptimizer:
             If symbols repeat, shapes disagree, or a current weight is not finite.
         """
         draft = self._draft(symbols, current_weights, signals)
-        returns = _returns_matrix(returns_history, symbols)[-self.config.window :]
-        wanted, method = self._target(draft, returns)
+        wanted, method = self._target(draft, _returns_matrix(returns_history, symbols), regimes)
         target = self._within_caps(draft, wanted)
         weights = self._after_band(draft, target)
         return self._report(draft, target, weights, method)
@@ -121,33 +133,33 @@ class PortfolioRiskOptimizer:
                 draft.budgets[i] = 0.0
         return draft
 
-    def _target(self, draft: _Draft, returns: Floats) -> tuple[Floats, str]:
+    def _target(self, draft: _Draft, returns: Floats, regimes: Floats | None) -> tuple[Floats, str]:
         """Weights before caps, and the method that gave them."""
         config = self.config
         n = len(draft.symbols)
         if not (draft.budgets > 0).any():
             draft.attempts.append(Attempt("flat", None))
             return np.zeros(n), "flat"
-        usable = usable_assets(returns, min_history=config.min_history, max_stale=config.max_stale)
+        usable = usable_assets(
+            returns[-config.window :], min_history=config.min_history, max_stale=config.max_stale
+        )
         draft.covered = np.zeros(n, dtype=bool)
         draft.covered[: len(usable.mask)] = usable.mask & (draft.budgets[: len(usable.mask)] > 0)
         if not draft.covered.any():
             missing = "; ".join(f"{s}: {r}" for s, r in zip(draft.symbols, usable.reasons, strict=False) if r)
             return self._previous(draft, f"no asset has a usable history ({missing})")
         try:
-            draft.covariance = estimate_covariance(
-                returns[:, draft.covered[: returns.shape[1]]],
-                half_life=config.half_life,
-                min_history=config.min_history,
-            )
-        except EngineError as error:
+            inside = np.flatnonzero(draft.covered)
+            draft.covariance = self._covariance(draft, returns.take(inside, axis=1), regimes)
+        except _FAILURES as error:
             return self._previous(draft, str(error))
         for i, reason in enumerate(usable.reasons):
             if reason is not None:
                 draft.drop(i, reason)
         chosen = self._uncorrelated(draft)
-        inside = chosen[draft.covered]
-        covariance = draft.covariance[np.ix_(inside, inside)]
+        covariance = draft.covariance
+        if not chosen[inside].all():
+            covariance = covariance[np.ix_(chosen[inside], chosen[inside])]
         shares, method = _first_that_works(draft, covariance, draft.budgets[chosen], draft.signs[chosen])
         gross = config.max_gross
         if config.target_volatility is not None:
@@ -161,15 +173,24 @@ class PortfolioRiskOptimizer:
         target[chosen] = gross * shares
         return target, method
 
+    def _covariance(self, draft: _Draft, returns: Floats, regimes: Floats | None) -> Floats:
+        """Covariance as configured; should it fail, the shrunk one, which is then on record."""
+        try:
+            return configured_covariance(self.config, returns, regimes)
+        except _FAILURES as error:
+            if self.config.covariance == "shrinkage":
+                raise
+            draft.attempts.append(Attempt(f"{self.config.covariance} covariance", str(error)))
+        return shrunk_covariance(self.config, returns)
+
     def _uncorrelated(self, draft: _Draft) -> Mask:
         """Assets left by the correlation limit, over all symbols."""
         covariance = draft.covariance
         places = np.flatnonzero(draft.covered)
         if covariance is None or self.config.correlation_limit >= 1.0:
             return draft.covered
-        scale = np.sqrt(np.diag(covariance))
         kept, conflicts = limit_correlation(
-            covariance / np.outer(scale, scale),
+            to_correlation(covariance),
             draft.budgets[places],
             draft.signs[places],
             draft.current[places] * draft.signs[places] > 0,
@@ -244,6 +265,7 @@ class PortfolioRiskOptimizer:
             covariance=draft.covariance,
             covariance_symbols=covered if draft.covariance is not None else (),
             volatility=volatility,
+            residual=draft.residual,
         )
 
 
@@ -252,11 +274,12 @@ def _first_that_works(
 ) -> tuple[Floats, str]:
     try:
         shares = risk_budget_weights(covariance, budgets, signs)
-    except EngineError as error:
+    except _FAILURES as error:
         draft.attempts.append(Attempt("risk_budget", str(error)))
         draft.attempts.append(Attempt("inverse_volatility", None))
         return inverse_volatility(covariance, budgets, signs), "inverse_volatility"
     draft.attempts.append(Attempt("risk_budget", None))
+    draft.residual = budget_residual(shares, covariance, budgets)
     return shares, "risk_budget"
 
 

@@ -13,7 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import EngineError
 
-__all__ = ["NotConvergedError", "inverse_volatility", "risk_budget_weights", "risk_contributions"]
+__all__ = [
+    "NotConvergedError",
+    "budget_residual",
+    "inverse_volatility",
+    "risk_budget_weights",
+    "risk_contributions",
+]
 
 Floats = NDArray[np.float64]
 
@@ -23,20 +29,46 @@ class NotConvergedError(EngineError, ArithmeticError):
 
 
 @nb.njit(cache=True)
-def _descend(correlation: Floats, budgets: Floats, tolerance: float, sweeps: int) -> tuple[Floats, bool]:
+def _furthest(y: Floats, pull: Floats, budgets: Floats) -> float:
+    """Largest relative distance of a risk share from its budget; at the optimum ``y_i (C y)_i = b_i``."""
+    largest = 0.0
+    for i in range(y.size):
+        distance = abs(y[i] * pull[i] / budgets[i] - 1.0)
+        if not distance <= largest:  # so that NaN is far, not near
+            largest = distance
+    return largest
+
+
+@nb.njit(cache=True)
+def _descend(
+    covariance: Floats, toward: Floats, budgets: Floats, tolerance: float, sweeps: int
+) -> tuple[Floats, float]:
+    n = budgets.size
+    correlation = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            correlation[i, j] = covariance[i, j] * toward[i] * toward[j]
     y = np.sqrt(budgets)
+    risk = y @ (correlation @ y)
+    if risk > 0.0:
+        y /= np.sqrt(risk)
     pull = correlation @ y
+    residual = np.inf
     for _ in range(sweeps):
-        largest = 0.0
-        for i in range(y.size):
+        for i in range(n):
             others = pull[i] - y[i]
             step = (np.sqrt(others * others + 4.0 * budgets[i]) - others) / 2.0 - y[i]
-            largest = max(largest, abs(step) / (y[i] + step))
             y[i] += step
-            pull += step * correlation[i]
-        if largest < tolerance:
-            return y, True
-    return y, False
+            row = correlation[i]
+            for j in range(n):
+                pull[j] += step * row[j]
+        residual = _furthest(y, pull, budgets)
+        if residual <= tolerance:
+            pull = correlation @ y  # free of the rounding that the updates gathered
+            residual = _furthest(y, pull, budgets)
+            if residual <= tolerance:
+                break
+    return y, residual
 
 
 def risk_budget_weights(
@@ -44,7 +76,7 @@ def risk_budget_weights(
     budgets: ArrayLike | None = None,
     signs: ArrayLike | None = None,
     *,
-    tolerance: float = 1e-13,
+    tolerance: float = 2e-11,
     sweeps: int = 10_000,
 ) -> Floats:
     """Weights with the given shares of risk.
@@ -59,7 +91,7 @@ def risk_budget_weights(
     signs : array_like of -1 or 1, shape (n,), optional
         Side of each asset; all long if None.
     tolerance : float
-        Largest relative change of a coordinate in the last sweep.
+        Largest relative distance of a risk share from its budget.
     sweeps : int
         Most sweeps.
 
@@ -73,7 +105,7 @@ def risk_budget_weights(
     ValueError
         If the input is not of that form.
     NotConvergedError
-        If the sweeps do not settle, as with perfectly hedged assets.
+        If the sweeps do not get there, as with perfectly hedged assets.
     """
     cov = np.asarray(covariance, dtype=np.float64)
     n = cov.shape[0]
@@ -81,14 +113,19 @@ def risk_budget_weights(
     side = np.ones(n) if signs is None else np.asarray(signs, dtype=np.float64)
     _require_problem(cov, share, side)
     used = share > 0
-    volatility = np.sqrt(np.diag(cov)[used])
-    toward = side[used] / volatility
-    correlation = cov[np.ix_(used, used)] * np.outer(toward, toward)
-    y, settled = _descend(np.ascontiguousarray(correlation), share[used] / share.sum(), tolerance, sweeps)
-    if not settled:
-        raise NotConvergedError(f"risk budgets of {n} assets not met after {sweeps} sweeps")
-    weights = np.zeros(n)
-    weights[used] = y * toward
+    if not used.all():
+        weights = np.zeros(n)
+        weights[used] = risk_budget_weights(
+            cov[np.ix_(used, used)], share[used], side[used], tolerance=tolerance, sweeps=sweeps
+        )
+        return weights
+    toward = side / np.sqrt(np.diag(cov))
+    y, residual = _descend(np.ascontiguousarray(cov), toward, share / share.sum(), tolerance, sweeps)
+    if not residual <= tolerance:
+        raise NotConvergedError(
+            f"risk budgets of {n} assets missed by {residual:.2g}, not {tolerance:.2g}, after {sweeps} sweeps"
+        )
+    weights = y * toward
     return weights / np.abs(weights).sum()
 
 
@@ -136,3 +173,17 @@ def risk_contributions(weights: ArrayLike, covariance: ArrayLike) -> Floats:
     part = w * (cov @ w)
     variance = part.sum()
     return part / variance if variance > 0 else np.zeros_like(part)
+
+
+def budget_residual(weights: ArrayLike, covariance: ArrayLike, budgets: ArrayLike | None = None) -> float:
+    """How far risk shares are from their budgets: the largest ``|share / budget - 1|`` over budgets above 0.
+
+    Budgets are normalised to sum to 1; equal if None. Infinite for a portfolio without risk.
+    """
+    cov = np.asarray(covariance, dtype=np.float64)
+    budget = np.ones(len(cov)) if budgets is None else np.asarray(budgets, dtype=np.float64)
+    shares = risk_contributions(weights, cov)
+    if not shares.any():
+        return float("inf")
+    used = budget > 0
+    return float(np.abs(shares[used] / (budget[used] / budget.sum()) - 1.0).max())

@@ -8,6 +8,7 @@ import polars as pl
 
 from engine.portfolio.allocation import Allocation, PortfolioConfig, Signal
 from engine.portfolio.optimizer import PortfolioRiskOptimizer
+from engine.portfolio.rebalance import drifted_weights
 
 __all__ = ["daily_closes", "walk_allocations"]
 
@@ -109,10 +110,13 @@ _SCHEMA: dict[str, pl.DataType] = {
 
 
 def _drifted(weights: dict[str, float], returns: dict[str, object]) -> dict[str, float]:
-    """Weights after a day of returns; a symbol without a price keeps its value."""
-    moved = {s: w * (1.0 + (r if isinstance(r := returns[s], float) else 0.0)) for s, w in weights.items()}
-    equity = 1.0 + sum(moved.values()) - sum(weights.values())
-    return {s: w / equity for s, w in moved.items()} if equity > 0.0 else {}
+    """Weights after a day of returns; all in cash once everything is lost."""
+    moves = [r if isinstance(r := returns[symbol], float) else float("nan") for symbol in weights]
+    try:
+        after = drifted_weights(list(weights.values()), moves)
+    except ValueError:
+        return {}
+    return dict(zip(weights, after.tolist(), strict=True))
 
 
 def _rows(allocation: Allocation, day: pl.DataFrame, views: dict[str, Signal]) -> list[dict[str, object]]:

@@ -30,6 +30,15 @@ def test_volatility_is_exponentially_weighted():
     np.testing.assert_allclose(found, np.sqrt(np.diag(library)), rtol=1e-10)
 
 
+def test_volatility_of_an_asset_with_holes_is_weighted_by_its_own_returns():
+    returns = market(0)
+    returns[::2, 3] = np.nan
+    own = returns[1::2, 3]
+    weight = 0.5 ** (np.arange(own.size)[::-1] / 11.2)
+    found = estimate_covariance(returns, half_life=11.2, min_history=60)
+    assert np.sqrt(found[3, 3]) == pytest.approx(np.sqrt(weight @ own**2 / weight.sum()), rel=1e-10)
+
+
 def test_pairwise_shrinkage_agrees_with_ledoit_wolf_on_complete_rows():
     returns = market(1)
     scaled = returns / returns.std(axis=0)

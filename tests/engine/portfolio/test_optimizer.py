@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import engine.portfolio.optimizer as optimizer_module
 from engine.portfolio.allocation import Attempt, PortfolioConfig, Signal
@@ -33,6 +37,7 @@ def test_equal_risk_without_signals():
     np.testing.assert_allclose(list(found.risk_contributions.values()), 0.25, atol=1e-10)
     assert found.exposure == pytest.approx(1.0)
     assert found.trades == found.weights
+    assert found.residual <= 1e-10
     assert found.turnover == pytest.approx(1.0)
     assert found.cost == pytest.approx(1e-3)
     assert found.dropped == {}
@@ -156,6 +161,103 @@ def test_solver_failure_falls_back_to_inverse_volatility(monkeypatch):
     np.testing.assert_allclose(list(found.weights.values()), 1 / volatility / (1 / volatility).sum())
 
 
+@pytest.mark.parametrize("error", [FloatingPointError("overflow"), np.linalg.LinAlgError("singular")])
+def test_a_solver_that_breaks_down_is_a_failure_too(monkeypatch, error):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(optimizer_module, "risk_budget_weights", fail)
+    found = allocate(**LOOSE)
+    assert found.method == "inverse_volatility"
+    assert found.attempts[0] == Attempt("risk_budget", str(error))
+    assert found.residual is None
+
+
+def test_a_covariance_that_breaks_down_leaves_the_previous_weights(monkeypatch):
+    def fail(*_args, **_options):
+        raise np.linalg.LinAlgError("no convergence")
+
+    monkeypatch.setattr(optimizer_module, "configured_covariance", fail)
+    found = allocate(current={"BTC/USDT": 0.3, "ETH/USDT": 0.1})
+    assert found.method == "previous"
+    assert found.attempts == (Attempt("risk_budget", "no convergence"), Attempt("previous", None))
+    assert found.weights["BTC/USDT"] == 0.3
+    assert found.trades == {}
+
+
+class TestCovarianceChoice:
+    REGIMES = np.tile([0.2, 0.7, 0.1], (200, 1))
+
+    def test_each_choice_gives_equal_risk_on_a_covariance_of_its_own(self):
+        optimizers = [
+            PortfolioRiskOptimizer(PortfolioConfig(covariance=choice, **LOOSE))
+            for choice in ("shrinkage", "ewma", "regime")
+        ]
+        found = [o.optimize_allocation(SYMBOLS, {}, market(), regimes=self.REGIMES) for o in optimizers]
+        for allocation in found:
+            assert allocation.attempts == (Attempt("risk_budget", None),)
+            assert allocation.residual <= 1e-10
+        traces = {np.trace(allocation.covariance) for allocation in found}
+        assert len(traces) == 3
+
+    def test_without_probabilities_the_regime_covariance_falls_back_and_says_so(self):
+        found, plain = allocate(covariance="regime", **LOOSE), allocate(**LOOSE)
+        assert found.attempts == (
+            Attempt("regime covariance", "no regime probabilities were given"),
+            Attempt("risk_budget", None),
+        )
+        assert found.weights == plain.weights
+
+    def test_probabilities_must_belong_to_the_returns(self):
+        optimizer = PortfolioRiskOptimizer(PortfolioConfig(covariance="regime"))
+        with pytest.raises(ValueError, match="199 periods, returns 200"):
+            optimizer.optimize_allocation(SYMBOLS, {}, market(), regimes=self.REGIMES[1:])
+
+    def test_a_panic_holds_less_where_volatility_is_targeted(self):
+        optimizer = PortfolioRiskOptimizer(
+            PortfolioConfig(covariance="regime", target_volatility=0.2, **LOOSE)
+        )
+        panic = np.vstack([self.REGIMES[:-1], [0.0, 0.0, 1.0]])
+        calm, stressed = (
+            optimizer.optimize_allocation(SYMBOLS, {}, market(), regimes=r) for r in (self.REGIMES, panic)
+        )
+        assert stressed.exposure < 0.8 * calm.exposure
+
+
+@given(st.integers(0, 1000), st.permutations(range(4)))
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_symbols_only_reorders(seed, order):
+    plain = allocate(market(seed), **LOOSE)
+    names = [SYMBOLS[i] for i in order]
+    permuted = allocate(market(seed)[:, order], symbols=names, **LOOSE)
+    for symbol in SYMBOLS:
+        assert permuted.weights[symbol] == pytest.approx(plain.weights[symbol], rel=1e-8)
+
+
+@given(
+    st.integers(0, 1000), st.lists(st.floats(-0.5, 0.5), min_size=4, max_size=4), st.floats(0.05, 0.5),
+    st.floats(0.1, 1.5), st.floats(0, 0.05),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_caps_are_never_exceeded(seed, current, max_weight, max_gross, band):
+    rng = np.random.default_rng(seed)
+    signals = {s: Signal(int(rng.choice([-1, 0, 1])), float(rng.uniform(0.4, 0.9))) for s in SYMBOLS}
+    returns = market(seed)
+    returns[rng.random(returns.shape) < rng.choice([0.0, 0.1, 0.9])] = np.nan
+    held = dict(zip(SYMBOLS, current, strict=True))
+    found = allocate(
+        returns, held, signals, max_weight=max_weight, max_gross=max_gross, no_trade_band=band
+    )  # fmt: skip
+    weights = np.abs(list(found.weights.values()))
+    assert (weights <= max_weight + 1e-12).all()
+    assert weights.sum() <= max_gross + 1e-9
+
+
+def test_a_config_survives_json():
+    config = PortfolioConfig(covariance="regime", half_life=0.1 + 11.1, target_volatility=1 / 3)
+    assert PortfolioConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
 def test_without_data_the_previous_weights_stay_within_the_caps():
     nothing = np.full((200, 4), np.nan)
     found = allocate(nothing, current={"BTC/USDT": 0.5, "ETH/USDT": -0.1})
@@ -224,6 +326,7 @@ def test_bad_input_is_refused():
     "wrong",
     [
         {"min_history": 300}, {"correlation_limit": 0.0}, {"hysteresis": 0.7}, {"max_gross": 0.0},
+        {"covariance": "sample"}, {"regime_window": 100}, {"stress_correlation": 1.0},
         {"max_weight": -1.0}, {"no_trade_band": -0.1}, {"cost_bps": -1.0}, {"target_volatility": 0.0},
     ],
 )  # fmt: skip

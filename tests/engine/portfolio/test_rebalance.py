@@ -16,6 +16,13 @@ def test_cost_is_charged_on_drifted_weights():
     assert turnover == pytest.approx(0.0612245, abs=1e-7)
 
 
+def test_turnover_from_undrifted_weights_sees_no_trade_at_all():
+    """The wrong version compares the target with what was bought, not with what it became."""
+    held, target = [0.4, 0.4], [0.4, 0.4]
+    assert turnover_cost(held, target, 10.0) == (0.0, 0.0)
+    assert turnover_cost(drifted_weights(held, [0.05, -0.10]), target, 10.0)[1] > 6e-5
+
+
 def test_drift_of_shorts_missing_returns_and_ruin():
     np.testing.assert_allclose(drifted_weights([-0.5, 0.5], [0.1, np.nan]), [-0.55 / 0.95, 0.5 / 0.95])
     with pytest.raises(ValueError, match="nothing is left"):

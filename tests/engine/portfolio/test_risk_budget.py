@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from engine.portfolio.risk_budget import (
     NotConvergedError,
+    budget_residual,
     inverse_volatility,
     risk_budget_weights,
     risk_contributions,
@@ -49,6 +50,7 @@ def test_budgets_are_met(seed, n):
     signs = rng.choice([-1.0, 1.0], n)
     weights = risk_budget_weights(covariance, budgets, signs)
     np.testing.assert_allclose(risk_contributions(weights, covariance), budgets / budgets.sum(), atol=1e-10)
+    assert budget_residual(weights, covariance, budgets) <= 1e-10
     np.testing.assert_array_equal(np.sign(weights), signs)
     assert np.abs(weights).sum() == pytest.approx(1.0, abs=1e-12)
 
@@ -58,6 +60,52 @@ def test_thirty_assets_to_a_hundred_millionth_and_free_of_scale():
     weights = risk_budget_weights(covariance)
     assert np.abs(risk_contributions(weights, covariance) * 30 - 1).max() <= 1e-8
     np.testing.assert_allclose(risk_budget_weights(covariance * 1e-8), weights, atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [10, 50, 200, 500])
+def test_budgets_are_met_to_ten_digits_at_any_size(n):
+    rng = np.random.default_rng(17 + n)
+    load = np.c_[rng.uniform(0.3, 1.2, n), rng.normal(0, 0.4, (n, 4))]
+    returns = 0.8 * rng.standard_t(5, (1000, 5)) @ load.T + rng.standard_t(5, (1000, n))
+    covariance = np.cov(returns * np.exp(rng.normal(np.log(0.02), 0.6, n)), rowvar=False)
+    weights = risk_budget_weights(covariance)
+    shares = risk_contributions(weights, covariance)
+    assert np.abs(shares * n - 1).max() <= 1e-10
+    assert budget_residual(weights, covariance) == np.abs(shares / (1 / n) - 1).max()
+
+
+@given(st.integers(0, 10_000), st.integers(2, 15), st.floats(1e-12, 1e6))
+@settings(max_examples=60, deadline=None)
+def test_scale_does_not_matter_and_order_only_reorders(seed, n, scale):
+    rng = np.random.default_rng(seed)
+    covariance, budgets = random_covariance(rng, n), rng.uniform(0.05, 1.0, n)
+    weights, order = risk_budget_weights(covariance, budgets), rng.permutation(n)
+    np.testing.assert_allclose(risk_budget_weights(covariance * scale, budgets * 7), weights, rtol=1e-8)
+    permuted = risk_budget_weights(covariance[np.ix_(order, order)], budgets[order])
+    np.testing.assert_allclose(permuted, weights[order], rtol=1e-8)
+
+
+def test_a_generic_minimiser_with_an_absolute_tolerance_stops_at_equal_weights():
+    """Hourly returns: squared differences of risks of 1e-5 are below any such tolerance from the start."""
+    hourly = COVARIANCE * 1e-5
+
+    def squared_differences(w):
+        parts = w * (hourly @ w)
+        return ((parts - parts.mean()) ** 2).sum()
+
+    wrong = minimize(
+        squared_differences, np.full(3, 1 / 3), method="SLSQP", bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+    ).x  # fmt: skip
+    np.testing.assert_allclose(wrong, 1 / 3, atol=1e-3)
+    assert budget_residual(wrong, hourly) > 0.5
+    assert budget_residual(risk_budget_weights(hourly), hourly) <= 1e-10
+
+
+def test_inverse_volatility_is_not_risk_parity_unless_correlations_are_equal():
+    assert budget_residual(inverse_volatility(COVARIANCE), COVARIANCE) > 0.09
+    equal = (0.4 + 0.6 * np.eye(3)) * np.outer(VOLATILITY, VOLATILITY)
+    assert budget_residual(inverse_volatility(equal), equal) <= 1e-12
 
 
 def test_agrees_with_a_general_minimiser_of_the_objective():
@@ -90,9 +138,15 @@ def test_singular_covariance_is_solved_and_a_perfect_hedge_refused():
     returns = rng.standard_normal((30, 40)) + rng.standard_normal((30, 1))
     covariance = np.cov(returns, rowvar=False)
     weights = risk_budget_weights(covariance)
-    assert np.abs(risk_contributions(weights, covariance) * 40 - 1).max() <= 1e-6
-    with pytest.raises(NotConvergedError, match="not met"):
+    assert np.abs(risk_contributions(weights, covariance) * 40 - 1).max() <= 1e-10
+    with pytest.raises(NotConvergedError, match="missed by"):
         risk_budget_weights([[1.0, -1.0], [-1.0, 1.0]], sweeps=200)
+
+
+def test_what_overflows_is_a_failure_and_not_weights_of_nan():
+    impossible = [[1e-300, 1.0], [1.0, 1e-300]]
+    with pytest.raises(NotConvergedError, match="missed by nan"):
+        risk_budget_weights(impossible, sweeps=50)
 
 
 def test_inverse_volatility_is_risk_budgeting_without_correlation():
@@ -103,6 +157,7 @@ def test_inverse_volatility_is_risk_budgeting_without_correlation():
 
 def test_contributions_of_nothing_are_nothing():
     np.testing.assert_array_equal(risk_contributions(np.zeros(3), COVARIANCE), np.zeros(3))
+    assert budget_residual(np.zeros(3), COVARIANCE) == np.inf
 
 
 @pytest.mark.parametrize(
