@@ -23,6 +23,7 @@ __all__ = [
     "TABLES",
     "calibrated",
     "coverage",
+    "coverage_drift",
     "coverage_holds",
     "predicted",
 ]
@@ -41,7 +42,10 @@ CALIBRATED = Table(
         Column("direction", "BIGINT", "Side predicted: 1 up, -1 down."),
         Column("raw_confidence", "DOUBLE", "What the model states for that side."),
         Column("confidence", "DOUBLE", "Lower bound of P(side is right); missing if unknown.", nullable=True),
-        Column("status", "VARCHAR", "ok, or unknown where the regime has too few outcomes."),
+        Column("p0", "DOUBLE", "Venn-Abers probability of being right, lower.", nullable=True),
+        Column("p1", "DOUBLE", "Venn-Abers probability of being right, upper.", nullable=True),
+        Column("probability", "DOUBLE", "One probability of the pair, p1 / (1 - p0 + p1).", nullable=True),
+        Column("status", "VARCHAR", "ok, or unknown: too few outcomes, or a market that has changed."),
         Column("lower", "DOUBLE", "Lower end of the interval of the label; may be infinite.", nullable=True),
         Column("upper", "DOUBLE", "Upper end, likewise.", nullable=True),
         Column("label", "DOUBLE", "What happened; missing if not known yet.", nullable=True),
@@ -85,6 +89,7 @@ PREDICTIONS_SQL = """
     FROM predictions.out_of_sample AS p LEFT JOIN features.labels AS l USING (symbol, ts)
     WHERE p.fold = ? ORDER BY ts, symbol
 """
+_CODE_VERSION = "2"
 _INPUTS = ("predictions.out_of_sample", "features.labels", "models.splits")
 
 
@@ -101,7 +106,7 @@ def _spec(table: Table) -> dg.AssetSpec:
         description=table.description,
         owners=["team:research"],
         kinds={"duckdb", "numba"},
-        code_version="1",
+        code_version=_CODE_VERSION,
         metadata={"dagster/table_name": table.full_name},
     )
 
@@ -131,7 +136,7 @@ def calibrated(
         CALIBRATED: pl.concat(rows).select(CALIBRATED.column_names),
         CALIBRATORS: pl.DataFrame(predictors, schema=CALIBRATORS.polars_schema, orient="row"),
     }
-    yield from stored(context, warehouse, settings, made, inputs, "1")
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION)
 
 
 @table_asset(
@@ -170,6 +175,66 @@ def coverage(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: 
     unknown = float((rows["status"] == "unknown").to_numpy().mean())
     unbounded = float(rows.select((pl.col("upper") - pl.col("lower")).is_infinite().mean()).item() or 0.0)
     return Made(report, pictures, {"share unknown": unknown, "share of unbounded intervals": unbounded})
+
+
+@dg.asset_check(
+    asset=asset_key(CALIBRATED.full_name),
+    name="coverage_drift",
+    blocking=True,
+    description="The intervals of each regime cover as promised, now and in every stretch of the past; at "
+    "most one false alarm in a hundred histories.",
+)
+def coverage_drift(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Stop what decides while a drift lasts; warn of one that is over."""
+    from engine.calibration.drift import FALSE_ALARMS, coverage_drift
+    from engine.calibration.walk_forward import COVERAGE_LEVEL
+
+    rows = warehouse.frame("SELECT ts, regime, covered FROM predictions.calibrated ORDER BY ts, symbol")
+    span = (settings.horizon_bars + 1) * settings.bar_duration
+    judged = coverage_drift(rows, COVERAGE_LEVEL, span)
+    alarms = [drift for drift in judged if drift.alarm]
+    lasting = any(drift.lasts for drift in alarms)
+    return dg.AssetCheckResult(
+        passed=not alarms,
+        severity=dg.AssetCheckSeverity.ERROR if lasting else dg.AssetCheckSeverity.WARN,
+        description="; ".join(drift.describe(COVERAGE_LEVEL) for drift in alarms) or None,
+        metadata={
+            "false alarm rate": FALSE_ALARMS,
+            "stretch that speaks most against the promise": dg.MetadataValue.md(
+                "\n".join(f"- {drift.describe(COVERAGE_LEVEL)}" for drift in judged) or "no outcome is known"
+            ),
+            "evidence": dg.MetadataValue.table(
+                [
+                    dg.TableRecord(
+                        {
+                            "regime": drift.regime,
+                            "start": f"{drift.start:%Y-%m-%d %H:%M}",
+                            "end": f"{drift.end:%Y-%m-%d %H:%M}",
+                            "coverage": round(drift.coverage, 4),
+                            "bound": round(drift.bound, 4),
+                            "outcomes": drift.count,
+                            "evidence": float(f"{drift.evidence:.3g}"),
+                            "limit": drift.limit,
+                        }
+                    )
+                    for drift in judged
+                ],
+                # named here, so that a table without rows has its columns too
+                dg.TableSchema(
+                    [
+                        dg.TableColumn("regime", "string"),
+                        dg.TableColumn("start", "string"),
+                        dg.TableColumn("end", "string"),
+                        dg.TableColumn("coverage", "float"),
+                        dg.TableColumn("bound", "float"),
+                        dg.TableColumn("outcomes", "int"),
+                        dg.TableColumn("evidence", "float"),
+                        dg.TableColumn("limit", "float"),
+                    ]
+                ),
+            ),
+        },
+    )
 
 
 @dg.asset_check(

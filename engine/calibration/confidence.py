@@ -4,7 +4,8 @@ Coverage of a prediction *set* says little about the accuracy of the predicted *
 calibrated on its own: within a regime, outcomes are put in bins of ascending raw confidence, neighbours
 that violate monotonicity are pooled (isotonic regression, Ayer et al. 1955; Barlow et al. 1972), and each
 pool states the one-sided Clopper-Pearson lower bound of its accuracy. A stated 0.90 therefore errs on the
-low side, and the less evidence there is, the lower it is.
+low side, and the less evidence there is, the lower it is. Beside the bound stands the pair of Venn-Abers
+probabilities, which errs on neither side.
 
 Labels that overlap in time, or that share a market move across symbols, are not independent. With `overlap`
 rows carrying one independent outcome, counts enter the bound divided by it, ``n_eff = n / overlap``.
@@ -16,17 +17,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
 from engine.calibration.adaptive import AdaptiveThresholds
 from engine.calibration.binomial import clopper_pearson_lower
 from engine.calibration.categories import Regimes, category_codes, regime_series
+from engine.calibration.config import ConformalConfig
+from engine.calibration.venn_abers import VennAbers, fit_venn_abers, merged
 from engine.errors import NotEnoughDataError
 
 __all__ = ["CalibratedRows", "ConfidenceCalibration", "ConfidenceMap", "fit_confidence_map"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _EFFECTIVE_PER_BIN = 30
 
@@ -41,15 +45,12 @@ class ConfidenceMap:
         Lowest raw confidence of each step, ascending.
     bound : ndarray, shape (steps,)
         Lower bound of P(correct) on the step.
-    base : float
-        Lower bound of the accuracy over all raw confidences.
     effective : float
         Effective number of outcomes behind the map.
     """
 
     edges: Floats
     bound: Floats
-    base: float
     effective: float
 
     def __call__(self, raw: Floats) -> Floats:
@@ -70,11 +71,16 @@ class ConfidenceMap:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray]) -> ConfidenceMap:
         """Restore what `to_arrays` gave."""
-        return cls(arrays["edges"], arrays["bound"], arrays["base"].item(), arrays["effective"].item())
+        return cls(arrays["edges"], arrays["bound"], arrays["effective"].item())
 
 
 def fit_confidence_map(
-    raw: Floats, correct: NDArray[np.bool_], *, overlap: float = 1.0, confidence: float = 0.95
+    raw: Floats,
+    correct: NDArray[np.bool_],
+    *,
+    weight: ArrayLike = 1.0,
+    overlap: float = 1.0,
+    confidence: float = 0.95,
 ) -> ConfidenceMap:
     """Fit the map of one regime on outcomes the model was not trained on.
 
@@ -84,6 +90,8 @@ def fit_confidence_map(
         Raw confidences, finite.
     correct : ndarray of bool, shape (n,)
         Whether the prediction was right.
+    weight : array_like
+        What each outcome counts, above 0 and at most 1.
     overlap : float
         Rows per independent outcome, at least 1.
     confidence : float
@@ -94,29 +102,24 @@ def fit_confidence_map(
     NotEnoughDataError
         Without a single row.
     """
-    n = raw.size
-    if n == 0:
+    if raw.size == 0:
         raise NotEnoughDataError("no outcomes to calibrate on")
     order = np.argsort(raw, kind="stable")
-    raw, right = raw[order], correct[order].astype(np.float64)
-    first = _bin_starts(raw, n / overlap)
-    size = np.diff(np.append(first, n)).astype(np.float64)
-    won = np.add.reduceat(right, first)
+    counts = np.broadcast_to(np.asarray(weight, np.float64), raw.shape)[order] / overlap
+    raw, right = raw[order], correct[order]
+    effective = float(counts.sum())
+    first = _bin_starts(raw, effective)
+    size = np.add.reduceat(counts, first)
+    won = np.add.reduceat(counts * right, first)
     accuracy = isotonic_regression(won / size, weights=size).x
     pool = np.flatnonzero(np.append(True, np.diff(accuracy) > 0))
-    lower = clopper_pearson_lower(
-        np.add.reduceat(won, pool) / overlap, np.add.reduceat(size, pool) / overlap, confidence
-    )
-    return ConfidenceMap(
-        edges=raw[first[pool]],
-        # accuracy ascends from pool to pool, so a bound below holds above as well
-        bound=np.maximum.accumulate(lower),
-        base=float(clopper_pearson_lower(right.sum() / overlap, n / overlap, confidence)),
-        effective=n / overlap,
-    )
+    pooled = np.add.reduceat(size, pool)
+    lower = clopper_pearson_lower(np.minimum(np.add.reduceat(won, pool), pooled), pooled, confidence)
+    # accuracy ascends from pool to pool, so a bound below holds above as well
+    return ConfidenceMap(raw[first[pool]], np.maximum.accumulate(lower), effective)
 
 
-def _bin_starts(ascending: Floats, effective: float) -> NDArray[np.int64]:
+def _bin_starts(ascending: Floats, effective: float) -> Ints:
     """First row of each bin: about equally many rows, equal raw confidences never parted.
 
     The number of bins grows with the cube root of the evidence, which balances the width of a bin against
@@ -134,27 +137,38 @@ class CalibratedRows:
     Parameters
     ----------
     confidence : ndarray, shape (n,)
-        Lower bound of the probability of being right; NaN where nothing can be said.
+        Lower bound of the probability of being right; NaN where unknown.
+    p0, p1 : ndarray, shape (n,)
+        Venn-Abers probabilities of being right; NaN where unknown.
     single : ndarray of bool, shape (n,)
         Whether the prediction set at the coverage level holds the prediction alone.
     known : ndarray of bool, shape (n,)
-        False where input was missing, or the regime has too few outcomes for the coverage level.
+        False where input was missing, where the regime has too few outcomes for the coverage level, and
+        after a change point until enough new outcomes are known.
     """
 
     confidence: Floats
+    p0: Floats
+    p1: Floats
     single: NDArray[np.bool_]
     known: NDArray[np.bool_]
+
+    @property
+    def probability(self) -> Floats:
+        """One Venn-Abers probability per row, see `engine.calibration.venn_abers.merged`."""
+        return merged(self.p0, self.p1)
 
 
 @dataclass(frozen=True)
 class ConfidenceCalibration:
-    """A map of confidences and a threshold of prediction sets for each regime in `categories`.
+    """Maps of confidences and a threshold of prediction sets for each regime in `categories`.
 
     `least` is the effective number of outcomes below which a regime states the least of all regimes.
     """
 
     categories: tuple[str, ...]
     maps: tuple[ConfidenceMap, ...]
+    venn_abers: tuple[VennAbers, ...]
     sets: AdaptiveThresholds
     least: float
 
@@ -166,19 +180,31 @@ class ConfidenceCalibration:
         regime: Regimes,
         *,
         level: float,
-        confidence: float,
-        overlap: float,
-        least: float,
+        config: ConformalConfig,
+        weight: ArrayLike = 1.0,
+        decided_at: Ints | None = None,
     ) -> ConfidenceCalibration:
-        """Calibrate on outcomes; rows with NaN or without a regime are left out."""
+        """Calibrate on outcomes; rows with NaN, of no weight or without a regime are left out."""
         regimes = regime_series(regime)
-        usable = ~np.isnan(raw) & regimes.is_not_null().to_numpy()
-        raw, correct, regimes = raw[usable], correct[usable], regimes.filter(usable)
+        counts = np.broadcast_to(np.asarray(weight, np.float64), raw.shape)
+        usable = ~np.isnan(raw) & (counts > 0.0) & regimes.is_not_null().to_numpy()
+        raw, correct, counts, regimes = raw[usable], correct[usable], counts[usable], regimes.filter(usable)
         categories = tuple(sorted(regimes.unique()))
         groups = category_codes(regimes, categories)
+        own = [groups == g for g in range(len(categories))]
         maps = tuple(
-            fit_confidence_map(raw[groups == g], correct[groups == g], overlap=overlap, confidence=confidence)
-            for g in range(len(categories))
+            fit_confidence_map(
+                raw[rows],
+                correct[rows],
+                weight=counts[rows],
+                overlap=config.overlap,
+                confidence=config.bound_confidence,
+            )
+            for rows in own
+        )
+        venn_abers = tuple(
+            fit_venn_abers(raw[rows], correct[rows], weight=counts[rows], overlap=config.overlap)
+            for rows in own
         )
         sets = AdaptiveThresholds.start(
             # nonconformity of the true label: one minus the probability that the model gave it
@@ -186,29 +212,46 @@ class ConfidenceCalibration:
             groups,
             len(categories),
             level=level,
-            gamma=0.0,
+            steps=(0.0,),
+            interval=config.interval,
             window=None,
-            overlap=overlap,
-            least=round(least * overlap),
+            overlap=config.overlap,
+            least=round(config.least * config.overlap),
+            decided_at=None if decided_at is None else decided_at[usable],
         )
-        return cls(categories, maps, sets, least)
+        return cls(categories, maps, venn_abers, sets, config.least)
 
-    def __call__(self, raw: Floats, regime: Regimes) -> CalibratedRows:
-        """Calibrate predictions; raw confidences outside [0, 1] count as missing."""
+    def __call__(
+        self, raw: Floats, regime: Regimes, doubt: Floats | None = None, since: Ints | None = None
+    ) -> CalibratedRows:
+        """Calibrate predictions; raw confidences outside [0, 1] count as missing.
+
+        `doubt` and `since` as in `AdaptiveThresholds.thresholds`: a row in doubt is unknown until `least`
+        independent outcomes of later decisions in its regime have been calibrated on.
+        """
         raw = np.where((raw >= 0.0) & (raw <= 1.0), raw, np.nan)
         groups = category_codes(regime, self.categories)
-        threshold = self.sets.thresholds(groups)
+        threshold = self.sets.thresholds(groups, doubt, since)
         known = (groups >= 0) & np.isfinite(threshold) & ~np.isnan(raw)
-        return CalibratedRows(self._confidence(raw, groups), known & (raw > threshold), known)
+        if doubt is not None:
+            doubted = np.flatnonzero(doubt > 0.0)
+            if since is None:
+                known[doubted] = False
+            else:
+                known[doubted] &= self.sets.outcomes_since(groups[doubted], since[doubted]) >= self.sets.least
+        confidence, p0, p1 = (np.where(known, figure, np.nan) for figure in self._figures(raw, groups))
+        return CalibratedRows(confidence, p0, p1, known & (raw > threshold), known)
 
-    def _confidence(self, raw: Floats, groups: NDArray[np.int64]) -> Floats:
-        """Own bound of a regime; where evidence is thin the least of all; elsewhere at most the base."""
+    def _figures(self, raw: Floats, groups: Ints) -> tuple[Floats, Floats, Floats]:
+        """Bound, p0 and p1 of each row's regime; where evidence is thin the widest over all regimes."""
         if not self.maps:
-            return np.full(raw.size, np.nan)
+            nothing = np.full(raw.size, np.nan)
+            return nothing, nothing, nothing
         bounds = np.stack([accuracy(raw) for accuracy in self.maps])
-        least = bounds.min(axis=0)
-        confidence = np.minimum(least, min(accuracy.base for accuracy in self.maps))
+        pairs = np.stack([probability(raw) for probability in self.venn_abers])
+        bound, p0, p1 = bounds.min(axis=0), pairs[:, 0].min(axis=0), pairs[:, 1].max(axis=0)
         for g, accuracy in enumerate(self.maps):
-            here = groups == g
-            confidence[here] = (bounds[g] if accuracy.effective >= self.least else least)[here]
-        return confidence
+            if accuracy.effective >= self.least:
+                here = groups == g
+                bound[here], p0[here], p1[here] = bounds[g][here], pairs[g, 0][here], pairs[g, 1][here]
+        return bound, p0, p1

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.calibration.adaptive import AdaptiveThresholds
 from engine.calibration.categories import Regimes, category_codes, regime_series
+from engine.calibration.config import ConformalConfig
 
 __all__ = ["IntervalCalibration", "Intervals"]
 
@@ -52,10 +53,8 @@ class IntervalCalibration:
         scale: ArrayLike,
         *,
         level: float,
-        gamma: float,
-        window: int,
-        overlap: float,
-        least: float,
+        config: ConformalConfig,
+        decided_at: ArrayLike | None = None,
     ) -> IntervalCalibration:
         """Calibrate on rows, oldest first; rows with NaN or without a regime are left out."""
         scores = _scores(lower, upper, outcome, scale)
@@ -66,17 +65,27 @@ class IntervalCalibration:
             category_codes(regimes, categories),
             len(categories),
             level=level,
-            gamma=gamma / overlap,
-            window=None if gamma == 0.0 else round(window * overlap),
-            overlap=overlap,
-            least=round(least * overlap),
+            steps=config.steps or (0.0,),
+            interval=config.interval,
+            window=round(config.window * config.overlap) if config.steps else None,
+            overlap=config.overlap,
+            least=round(config.least * config.overlap),
+            decided_at=None if decided_at is None else np.asarray(decided_at, np.int64),
         )
         return cls(categories, thresholds)
 
-    def __call__(self, lower: ArrayLike, upper: ArrayLike, regime: Regimes, scale: ArrayLike) -> Intervals:
+    def __call__(
+        self,
+        lower: ArrayLike,
+        upper: ArrayLike,
+        regime: Regimes,
+        scale: ArrayLike,
+        doubt: Floats | None = None,
+        since: Ints | None = None,
+    ) -> Intervals:
         """Intervals of new rows with the thresholds in force now."""
         groups = category_codes(regime, self.categories)
-        return _widened(lower, upper, scale, groups, self.thresholds.thresholds(groups))
+        return _widened(lower, upper, scale, groups, self.thresholds.thresholds(groups, doubt, since))
 
     def walk(
         self,
@@ -87,12 +96,16 @@ class IntervalCalibration:
         scale: ArrayLike,
         decided_at: ArrayLike,
         known_at: ArrayLike,
+        doubt: Floats | None = None,
+        since: Ints | None = None,
     ) -> Intervals:
         """Intervals of a stretch of time, each from what was known then; learns every outcome."""
         groups = category_codes(regime, self.categories)
         scores = _scores(lower, upper, outcome, scale)
         clock = np.asarray(decided_at, np.int64), np.asarray(known_at, np.int64)
-        return _widened(lower, upper, scale, groups, self.thresholds.walk(scores, groups, *clock))
+        return _widened(
+            lower, upper, scale, groups, self.thresholds.walk(scores, groups, *clock, doubt, since)
+        )
 
     def learn(
         self,
@@ -101,11 +114,11 @@ class IntervalCalibration:
         outcome: ArrayLike,
         regime: Regimes,
         scale: ArrayLike,
-        missed: ArrayLike,
+        decided_at: Ints,
     ) -> None:
-        """Adapt to outcomes, oldest first, of intervals given out earlier."""
+        """Adapt to outcomes, oldest first."""
         groups = category_codes(regime, self.categories)
-        self.thresholds.absorb(_scores(lower, upper, outcome, scale), groups, np.asarray(missed, dtype=bool))
+        self.thresholds.absorb(_scores(lower, upper, outcome, scale), groups, decided_at)
 
 
 def _quantiles(lower: ArrayLike, upper: ArrayLike, scale: ArrayLike) -> tuple[Floats, Floats, Floats]:

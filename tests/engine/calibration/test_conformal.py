@@ -8,9 +8,10 @@ import pytest
 
 from engine.calibration.config import ConformalConfig
 from engine.calibration.conformal import ConformalPredictor
+from engine.calibration.experts import DTACI_STEPS
 from engine.errors import NotEnoughDataError
 
-FIXED = ConformalConfig(gamma=0.0)
+FIXED = ConformalConfig(steps=())
 
 
 def regime_trades(seed: int, n: int = 12_000):
@@ -62,9 +63,10 @@ def test_a_thin_regime_is_never_more_confident_than_the_rest():
 def test_raising_the_raw_confidence_never_lowers_the_calibrated_one():
     predictor = ConformalPredictor().calibrate(*regime_trades(1))
     grid = np.linspace(0, 1, 501)
-    for regime in ("TREND", "PANIC", None, "NEVER SEEN"):
-        confidence = predictor.calibrate_rows(grid, [regime] * grid.size).confidence
-        assert (np.diff(confidence) >= 0).all()
+    for regime in ("TREND", "PANIC"):
+        rows = predictor.calibrate_rows(grid, [regime] * grid.size)
+        for figure in (rows.confidence, rows.p0, rows.p1):
+            assert (np.diff(figure) >= 0).all()
 
 
 def test_overlapping_outcomes_are_not_counted_as_independent():
@@ -92,17 +94,18 @@ def test_missing_confidence_is_unknown(raw, regime):
 
 
 @pytest.mark.parametrize("regime", [None, "NEVER SEEN"])
-def test_unknown_regime_is_no_surer_than_the_base_rate(regime):
-    predictor = ConformalPredictor().calibrate(*regime_trades(0))
-    answer = predictor.calibrate_confidence(0.99, 1, regime)
+def test_nothing_is_stated_of_a_regime_without_outcomes(regime):
+    answer = ConformalPredictor().calibrate(*regime_trades(0)).calibrate_confidence(0.99, 1, regime)
     assert answer.status == "unknown"
-    assert answer.calibrated_confidence < 0.61
+    assert answer.calibrated_confidence is None
+    assert answer.probabilities is None
     assert answer.prediction_set == (-1, 1)
 
 
 def test_too_few_outcomes_for_the_level_are_unknown():
     few = ConformalPredictor().calibrate([0.9] * 8, [True] * 8, ["PANIC"] * 8)
     assert few.calibrate_confidence(0.9, 1, "PANIC").status == "unknown"
+    assert few.calibrate_confidence(0.9, 1, "PANIC").calibrated_confidence is None
     assert ConformalPredictor().calibrate([0.9] * 9, [True] * 9, ["PANIC"] * 9).calibrate_confidence(
         0.9, 1, "PANIC"
     ).status == "ok"  # fmt: skip
@@ -133,6 +136,7 @@ def test_single_and_batch_answers_agree():
     for i in range(200):
         one = predictor.calibrate_confidence(raw[i], -1, regime[i])
         assert one.calibrated_confidence == rows.confidence[i]
+        assert one.probabilities == (rows.p0[i], rows.p1[i])
         assert (one.prediction_set == (-1,)) == rows.single[i]
 
 
@@ -194,15 +198,16 @@ def test_walking_adapts_where_fixed_intervals_fail():
     clock = np.arange(4500)
     fit, later = slice(0, 500), slice(500, None)
     rate = {}
-    for gamma in (0.0, 0.02):
-        predictor = ConformalPredictor(config=ConformalConfig(gamma=gamma))
+    for steps in ((), (0.02,), DTACI_STEPS):
+        predictor = ConformalPredictor(config=ConformalConfig(steps=steps))
         predictor.fit_intervals(point[fit], point[fit], y[fit], regime[fit])
         given = predictor.walk_intervals(
             point[later], point[later], y[later], regime[later], clock, clock + 1
         )
-        rate[gamma] = covered(given, y[later])[2000:].mean()
-    assert rate[0.0] < 0.6
-    assert rate[0.02] == pytest.approx(0.9, abs=0.02)
+        rate[len(steps)] = covered(given, y[later])[2000:].mean()
+    assert rate[0] < 0.6
+    assert rate[1] == pytest.approx(0.9, abs=0.02)
+    assert rate[8] == pytest.approx(0.9, abs=0.03)
 
 
 def test_overlapping_labels_do_not_blow_intervals_up():
@@ -238,7 +243,7 @@ def test_walking_equals_answering_and_learning_row_by_row():
         one = [a[later][i : i + 1] for a in (lower, upper, outcome, regime, scale)]
         given = stepper.intervals(one[0], one[1], one[3], one[4])
         assert given.upper[0] == walked.upper[i]
-        stepper.learn_outcomes(one[0], one[1], one[2], one[3], ~covered(given, one[2]), one[4])
+        stepper.learn_outcomes(*one, decided_at=[i])
 
 
 def test_everything_learned_survives_storage():
@@ -252,8 +257,9 @@ def test_everything_learned_survives_storage():
     before, after = predictor.calibrate_rows(raw, where), again.calibrate_rows(raw, where)
     np.testing.assert_array_equal(before.confidence, after.confidence)
     np.testing.assert_array_equal(before.single, after.single)
+    np.testing.assert_array_equal(before.probability, after.probability)
     for p in (predictor, again):
-        p.learn_outcomes(lower[:5], upper[:5], outcome[:5], regime[:5], [True] * 5, scale[:5])
+        p.learn_outcomes(lower[:5], upper[:5], outcome[:5], regime[:5], scale[:5], decided_at=np.arange(5))
     np.testing.assert_array_equal(
         predictor.intervals(lower, upper, regime, scale).upper,
         again.intervals(lower, upper, regime, scale).upper,
@@ -288,6 +294,95 @@ def test_misuse_is_refused_with_what_to_do():
         ConformalPredictor().calibrate([np.nan], [True], ["TREND"])
     with pytest.raises(NotEnoughDataError):
         ConformalPredictor().fit_intervals([0.0], [1.0], [np.nan], ["TREND"])
-    for wrong in ({"gamma": 1.0}, {"window": 0}, {"overlap": 0.5}, {"bound_confidence": 1.0}):
+    for wrong in (
+        {"steps": (0.0,)}, {"interval": 0.0}, {"window": 0}, {"overlap": 0.5}, {"bound_confidence": 1.0},
+        {"alarm": 0.0},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(wrong))):
             ConformalConfig(**wrong)
+
+
+def test_venn_abers_mends_a_boastful_model():
+    rng = np.random.default_rng(6)
+    raw = rng.uniform(0.5, 1, 8000)
+    correct = rng.random(8000) < 0.5 + 0.3 * (raw - 0.5)
+    predictor = ConformalPredictor().calibrate(raw[:4000], correct[:4000], ["TREND"] * 4000)
+    rows = predictor.calibrate_rows(raw[4000:], ["TREND"] * 4000)
+    right = correct[4000:]
+    assert ((rows.probability - right) ** 2).mean() < ((raw[4000:] - right) ** 2).mean() - 0.01
+    assert abs(rows.probability.mean() - right.mean()) < 0.02
+    assert (rows.confidence <= rows.p1).all()
+
+
+def test_accuracy_over_all_trades_hides_what_the_sure_ones_are_worth():
+    """The wrong test of a confidence: right as often as stated on average, yet not where most is stated."""
+    rng = np.random.default_rng(8)
+    raw = rng.uniform(0.5, 1, 40_000)
+    correct = rng.random(40_000) < 0.5 + 0.8 * (raw - 0.5) + 0.05
+    sure = raw >= 0.94
+    assert correct.mean() == pytest.approx(raw.mean(), abs=0.01)
+    assert correct[sure].mean() < 0.93 < 0.96 < raw[sure].mean()
+    half = slice(0, 20_000), slice(20_000, None)
+    predictor = ConformalPredictor().calibrate(raw[half[0]], correct[half[0]], ["TREND"] * 20_000)
+    stated = predictor.calibrate_rows(raw[half[1]], ["TREND"] * 20_000).confidence
+    assert correct[half[1]][stated >= 0.88].mean() >= 0.88
+
+
+def test_singletons_of_conformal_sets_are_right_less_often_than_the_level():
+    """Coverage of a set is not accuracy of a label: 90 % sets of a perfectly calibrated model."""
+    rng = np.random.default_rng(4)
+    raw = rng.uniform(0.5, 1, 60_000)
+    correct = rng.random(60_000) < raw
+    predictor = ConformalPredictor().calibrate(raw[:30_000], correct[:30_000], ["TREND"] * 30_000)
+    rows = predictor.calibrate_rows(raw[30_000:], ["TREND"] * 30_000)
+    assert rows.single.mean() == pytest.approx(0.63, abs=0.03)
+    assert correct[30_000:][rows.single].mean() == pytest.approx(0.84, abs=0.015)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.499])
+def test_without_an_alarm_nothing_changes(p):
+    lower, upper, outcome, regime, scale = quantile_rows(7, 900)
+    fit, later = slice(0, 500), slice(500, None)
+    clock = np.arange(400)
+    rows = [a[later] for a in (lower, upper, outcome, regime)]
+    given = []
+    for stated in (0.0, p):
+        predictor = ConformalPredictor().calibrate(*regime_trades(0, 3000))
+        predictor.fit_intervals(lower[fit], upper[fit], outcome[fit], regime[fit], scale[fit])
+        sure = predictor.calibrate_rows(regime_trades(1, 400)[0], ["TREND"] * 400, stated)
+        walked = predictor.walk_intervals(*rows, clock, clock + 24, scale[later], stated)
+        now = predictor.intervals(lower[:9], upper[:9], regime[:9], scale[:9], stated)
+        given.append(
+            [walked.lower, walked.upper, now.upper, sure.confidence, sure.p0, sure.single, sure.known]
+        )
+    for without, with_p in zip(*given, strict=True):
+        np.testing.assert_array_equal(without, with_p)
+
+
+@pytest.mark.parametrize(("p", "known"), [(0.49, True), (0.5, False), (0.95, False), (None, False)])
+def test_a_change_point_makes_confidence_unknown_and_widens(p, known):
+    predictor = ConformalPredictor().calibrate(*regime_trades(0))
+    predictor.fit_intervals(*quantile_rows(0))
+    quiet = predictor.calibrate_confidence(0.99, 1, "PANIC", (-0.01, 0.01), 0.01)
+    answer = predictor.calibrate_confidence(0.99, 1, "PANIC", (-0.01, 0.01), 0.01, p_changepoint=p)
+    assert (answer.status == "ok") == known
+    assert (answer.calibrated_confidence is None) != known
+    assert (answer.prediction_set == (-1, 1)) or known
+    assert (answer.interval == quiet.interval) == known
+    assert answer.interval[1] >= quiet.interval[1]
+
+
+def test_confidence_returns_once_enough_outcomes_after_the_change_are_known():
+    raw, correct, _ = regime_trades(0, 400)
+    regime = ["TREND"] * 400
+    predictor = ConformalPredictor().calibrate(raw, correct, regime, decided_at=np.arange(400))
+    for changed_at, known in ((399, False), (350, False), (349, True), (100, True)):
+        rows = predictor.calibrate_rows([0.9], ["TREND"], 0.8, [changed_at])
+        assert rows.known[0] == known, changed_at
+        assert np.isnan(rows.confidence[0]) != known
+
+
+def test_impossible_probabilities_are_refused():
+    predictor = ConformalPredictor().calibrate(*regime_trades(0, 500))
+    with pytest.raises(ValueError, match="p_changepoint"):
+        predictor.calibrate_confidence(0.9, 1, "TREND", p_changepoint=1.5)

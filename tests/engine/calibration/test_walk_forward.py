@@ -110,3 +110,110 @@ def test_the_report_has_each_promise_once() -> None:
     assert covered["low"][0] < covered["value"][0] < covered["high"][0]
     worst = report.filter((pl.col("measure") == "coverage, worst 20 days") & (pl.col("regime") == "ALL"))
     assert worst["value"][0] <= rows["covered"].mean()
+
+
+COLUMNS = ["ts", "confidence", "p0", "p1", "status", "lower", "upper"]
+
+
+def test_without_a_detector_or_below_its_alarm_nothing_changes() -> None:
+    split, rows = split_of(120), predictions(120)
+    without = calibrate_fold(rows, split, HOUR, HORIZON).rows
+    quiet = calibrate_fold(rows.with_columns(p_changepoint=0.1), split, HOUR, HORIZON).rows
+    assert without.equals(quiet)
+
+
+def test_a_change_point_makes_its_symbol_unknown_until_enough_outcomes_are_known() -> None:
+    split = split_of(400)
+    at = split.test.start + 20 * 24 * HOUR
+    both = [predictions(400, seed).with_columns(symbol=pl.lit(name)) for seed, name in ((1, "A"), (2, "B"))]
+    rows = pl.concat(both).with_columns(
+        p_changepoint=pl.when((pl.col("symbol") == "A") & pl.col("ts").is_between(at, at + 5 * HOUR))
+        .then(0.9)
+        .otherwise(0.05)
+    )
+    quiet = calibrate_fold(rows.drop("p_changepoint"), split, HOUR, HORIZON).rows
+    told = calibrate_fold(rows, split, HOUR, HORIZON).rows
+    assert told.filter(pl.col("ts") < at).equals(quiet.filter(pl.col("ts") < at))
+    after = told.filter(pl.col("ts").is_between(at, at + 3 * 24 * HOUR))
+    assert after.filter(pl.col("symbol") == "A")["confidence"].null_count() == after.height // 2
+    assert after.filter(pl.col("symbol") == "B")["confidence"].null_count() == 0
+    width = pl.col("upper") - pl.col("lower")
+    for name, wider in (("A", True), ("B", False)):
+        first = (pl.col("symbol") == name) & pl.col("ts").is_between(at, at + 2 * HOUR)
+        grown = told.filter(first).select(width).to_series() > quiet.filter(first).select(width).to_series()
+        assert grown.all() if wider else not grown.any()
+    assert told.filter(pl.col("symbol") == "A")["status"][-1] == "ok"
+
+
+def test_a_detector_that_is_not_there_yet_makes_careful() -> None:
+    split, rows = split_of(120), predictions(120)
+    at = split.test.start + 100 * HOUR
+    gone = rows.with_columns(p_changepoint=pl.when(pl.col("ts") != at).then(0.0))
+    told = calibrate_fold(gone, split, HOUR, HORIZON).rows
+    assert told.filter(pl.col("ts") == at)["status"].to_list() == ["unknown"]
+
+
+def test_no_outcome_and_no_alarm_counts_before_it_is_known() -> None:
+    split = split_of(120)
+    rows = predictions(120).with_columns(
+        p_changepoint=pl.when(pl.col("ts") == START + 80 * 24 * HOUR).then(0.9).otherwise(0.0)
+    )
+    cut = split.test.start + 500 * HOUR
+    changed = rows.with_columns(
+        label=pl.when(pl.col("label_end") > cut).then(pl.col("label") * -50.0).otherwise("label"),
+        p_changepoint=pl.when(pl.col("ts") + HOUR > cut).then(1.0).otherwise("p_changepoint"),
+    )
+    past = pl.col("ts") + HOUR <= cut
+    one, other = (calibrate_fold(r, split, HOUR, HORIZON).rows.filter(past) for r in (rows, changed))
+    assert one.select(COLUMNS).equals(other.select(COLUMNS))
+
+
+def test_confidence_learns_inside_the_test_window() -> None:
+    """A model that loses its skill after the calibration: what is stated follows within the window."""
+    split = split_of(400)
+    good, bad = predictions(400), predictions(400, skill=0.0)
+    lost = pl.col("ts") >= split.test.start
+    rows = pl.concat([good.filter(~lost), bad.filter(lost)])
+    stated = calibrate_fold(rows, split, HOUR, HORIZON).rows
+    early = stated.filter(pl.col("ts") < split.test.start + 7 * 24 * HOUR)["probability"].mean()
+    late = stated.filter(pl.col("ts") >= split.test.end - 30 * 24 * HOUR)["probability"].mean()
+    assert early > 0.75
+    assert late < early - 0.05
+
+
+def test_probabilities_hold_in_the_test_window() -> None:
+    rows = calibrate_fold(predictions(400), split_of(400), HOUR, HORIZON).rows
+    assert abs(rows["probability"].mean() - rows["correct"].mean()) < 0.03
+    assert (rows["p0"] <= rows["probability"]).all()
+    assert (rows["probability"] <= rows["p1"]).all()
+
+
+def test_an_impossible_future_disturbs_no_past() -> None:
+    """As the lookahead check does it: what comes after the cut may be anything, also no probability."""
+    split = split_of(120)
+    rows = predictions(120).with_columns(p_changepoint=0.05)
+    cut = split.test.start + 200 * HOUR
+    after = pl.col("ts") >= cut
+    wild = rows.with_columns(
+        pl.when(after).then(pl.col("p_up") * 9.0).otherwise("p_up").alias("p_up"),
+        pl.when(after).then(7.0).otherwise("p_changepoint").alias("p_changepoint"),
+    )
+    one, other = (
+        calibrate_fold(r, split, HOUR, HORIZON).rows.filter(~after).select(COLUMNS) for r in (rows, wild)
+    )
+    assert one.equals(other)
+
+
+def test_after_a_change_the_new_outcomes_decide_what_is_stated() -> None:
+    """Skill is lost at a change: told of it, the calibration leaves the old outcomes behind sooner."""
+    split = split_of(400)
+    at = split.test.start + 20 * 24 * HOUR
+    before = pl.col("ts") < at
+    rows = pl.concat([predictions(400).filter(before), predictions(400, skill=0.0).filter(~before)])
+    told = rows.with_columns(p_changepoint=pl.when(pl.col("ts") == at).then(0.95).otherwise(0.0))
+    late = pl.col("ts").is_between(at + 90 * 24 * HOUR, at + 120 * 24 * HOUR)
+    stated, untold = (
+        calibrate_fold(r, split, HOUR, HORIZON).rows.filter(late)["probability"] for r in (told, rows)
+    )
+    assert stated.null_count() == 0
+    assert stated.mean() < untold.mean() - 0.03
