@@ -37,6 +37,7 @@ __all__ = [
     "price_with_regimes",
     "reliability_diagram",
     "risk_contributions",
+    "weights_over_time",
 ]
 
 REGIME_COLOURS = {"TREND": "#2f855a", "RANGE": "#a0aec0", "PANIC": "#c53030"}
@@ -241,7 +242,35 @@ def equity_and_drawdown(ts: Sequence[datetime], equity: Mapping[str, ArrayLike],
 def risk_contributions(symbols: Sequence[str], weights: ArrayLike, shares: ArrayLike, title: str) -> bytes:
     """Weight and share of risk of each asset, side by side."""
     series = {"weight": weights, "share of risk": shares}
-    return bar_chart(list(symbols), series, title, "share")
+    unit = "share" if np.any(np.asarray(weights, float)) else "all in cash"
+    return bar_chart(list(symbols), series, title, unit)
+
+
+def weights_over_time(ts: Sequence[datetime], weights: Mapping[str, ArrayLike], title: str) -> bytes:
+    """Weights of each asset, stacked: long positions above zero, short ones below."""
+    keep = _thin(len(ts))
+    times = np.asarray(ts, dtype="datetime64[us]")[keep]
+    paths = {name: np.asarray(values, float)[keep] for name, values in weights.items()}
+    largest = sorted(paths, key=lambda name: -float(np.abs(paths[name]).sum()))
+    with mpl.rc_context(_STYLE):
+        figure = _figure(7.6, 3.2)
+        axes = figure.subplots()
+        colours = [mpl.colormaps["tab20"](i) for i in range(len(largest))]
+        for side in (np.maximum, np.minimum):
+            axes.stackplot(
+                times,
+                *(side(paths[name], 0.0) for name in largest),
+                colors=colours,
+                labels=largest if side is np.maximum else (),
+                step="post",
+            )
+        axes.axhline(0.0, color="black", lw=0.6)
+        axes.set(title=title, ylabel="fraction of equity")
+        if not any(values.any() for values in paths.values()):
+            axes.text(0.5, 0.55, "all in cash", transform=axes.transAxes, ha="center")
+        axes.legend(loc="upper left", ncols=4, fontsize="x-small")
+        _dates(axes)
+        return _png(figure)
 
 
 def presence_map(symbols: Sequence[str], days: Sequence[datetime], share: ArrayLike, title: str) -> bytes:

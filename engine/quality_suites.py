@@ -304,6 +304,32 @@ RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
         {},
     ),
     "predictions.live": (_prediction("confidence"), {}),
+    "portfolio.risk_budget": ((_between("weight", -1.0, 1.0, "no position exceeds the account"),), {}),
+    "portfolio.target_positions": (
+        (
+            _between("weight", -1.0, 1.0, "no position exceeds the account"),
+            _between("confidence", 0.0, 1.0, "a probability lies between 0 and 1"),
+            _one_of("direction", [-1, 0, 1], "a direction is a sign"),
+            _one_of("tightened", [True], "sizes and limits only ever lower a position"),
+        ),
+        {"tightened": "method = 'previous' OR abs(weight) <= greatest(abs(allocated), abs(held)) + 1e-9"},
+    ),
+    "trading.paper_ledger": (
+        (
+            _one_of("kind", ["fill", "funding", "lapsed", "delisted", "ruined"], "the event is known"),
+            *(_between(cost, 0.0, None, f"{cost} is not negative") for cost in ("fee", "slippage")),
+            _between("price", 0.0, None, "a price is positive", strict_min=True),
+            _at_least("ts", "decided_at", "nothing is filled before it was decided"),
+        ),
+        {},
+    ),
+    "trading.attempt_ledger": (
+        (
+            _between("alpha", 0.0, 1.0, "a level lies between 0 and 1"),
+            _between("searched", 1, None, "an attempt looks at something"),
+        ),
+        {},
+    ),
     "trading.equity": (
         (
             _rows(),

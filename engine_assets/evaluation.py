@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from engine_assets.journal import CURRENT_BOOK
 from engine_assets.table_asset import Made, asset_key, picture, stored, table_asset
 from engine_assets.training import REGISTRY, training_rows
 from resources.settings import Settings
@@ -13,11 +14,24 @@ from resources.table import Column, Table
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
     from engine.evaluation.backtest import BacktestResult
 
-__all__ = ["EQUITY", "EXPLANATIONS", "METRICS", "STRATEGY", "TABLES", "TRADES", "backtests", "explanations"]
+__all__ = [
+    "BACKTEST_REPORT",
+    "EQUITY",
+    "EXPLANATIONS",
+    "METRICS",
+    "STRATEGY",
+    "TABLES",
+    "TRADES",
+    "backtests",
+    "explanations",
+    "ledger_agrees",
+]
 
 STRATEGY = "engine"
 _HOLD = "buy and hold"
@@ -94,9 +108,25 @@ EXPLANATIONS = Table(
     ),
     ("symbol", "entry_ts", "feature"),
 )
-TABLES = (EQUITY, TRADES, METRICS, EXPLANATIONS)
-_BACKTESTED = (EQUITY, TRADES, METRICS)
-_INPUTS = ("portfolio.weights", "staging.candles", "staging.alternative")
+BACKTEST_REPORT = Table(
+    "trading",
+    "backtest_report",
+    "Tear sheet of the strategy as a page that loads nothing from elsewhere.",
+    (
+        Column("strategy", "VARCHAR", "The strategy."),
+        Column("html", "VARCHAR", "The page; the same is among the reports."),
+    ),
+    ("strategy",),
+)
+TABLES = (EQUITY, TRADES, METRICS, BACKTEST_REPORT, EXPLANATIONS)
+_BACKTESTED = (EQUITY, TRADES, METRICS, BACKTEST_REPORT)
+_INPUTS = (
+    "portfolio.target_positions",
+    "trading.decisions",
+    "trading.books",
+    "staging.candles",
+    "staging.alternative",
+)
 _CODE_VERSION = "2"
 
 
@@ -127,10 +157,14 @@ def backtests(
     from engine.plots import equity_and_drawdown
 
     inputs = warehouse.versions(_INPUTS)
-    weights = warehouse.frame("SELECT symbol, ts, weight FROM portfolio.weights")
+    orders = warehouse.frame(
+        f"SELECT symbol, ts, weight FROM portfolio.target_positions WHERE ordered AND book = {CURRENT_BOOK}"  # noqa: S608
+    )
     candles = warehouse.frame(
-        "SELECT symbol, ts, open, close, volume FROM staging.candles "
-        "WHERE ts >= (SELECT min(ts) FROM portfolio.weights) ORDER BY symbol, ts"
+        f"""
+        SELECT symbol, ts, open, close, volume FROM staging.candles
+        WHERE ts >= (SELECT min(ts) FROM trading.decisions WHERE book = {CURRENT_BOOK}) ORDER BY symbol, ts
+        """  # noqa: S608
     )
     panel = panel_from_candles(candles, settings.bar_duration)
     funding = funding_panel(
@@ -141,7 +175,7 @@ def backtests(
     )
     costs = Costs(settings.costs.fee_bps, settings.costs.half_spread_bps, settings.costs.impact_bps)
     targets = {
-        STRATEGY: weights_panel(weights, panel),
+        STRATEGY: weights_panel(orders, panel),
         _HOLD: baselines.buy_and_hold(panel),
         "volatility-targeted hold": baselines.volatility_targeted_hold(panel),
         "flat": baselines.flat(panel),
@@ -162,6 +196,9 @@ def backtests(
         TRADES: _stacked({n: r.trades for n, r in results.items()}),
         METRICS: _metrics(results, settings),
     }
+    page = _tear_sheet(results, settings)
+    sheets = [(STRATEGY, page.read_text(encoding="utf-8"))] if page else []
+    made[BACKTEST_REPORT] = pl.DataFrame(sheets, BACKTEST_REPORT.polars_schema, orient="row")
     made = {
         table: frame.select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
         for table, frame in made.items()
@@ -179,8 +216,64 @@ def backtests(
             "net result": float(closed["net_pnl"].sum()),
         },
         METRICS: {"figures": _grid(made[METRICS])},
+        BACKTEST_REPORT: {"tear sheet": dg.MetadataValue.path(str(page)) if page else "too few days"},
     }
     yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
+
+
+@dg.asset_check(
+    asset=asset_key(EQUITY.full_name),
+    additional_deps=[asset_key("trading.paper_ledger"), asset_key("trading.decisions")],
+    name="agrees_with_paper_account",
+    description="The paper account, carried from day to day, is worth what a backtest of its orders says.",
+)
+def ledger_agrees(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Two accounts of the same orders: event by event, and all bars at once.
+
+    On a live market orders that were placed late were filled late, and the two may differ by that.
+    """
+    from engine_assets.journal import last_decision
+
+    book = warehouse.frame("SELECT arg_max(book, used_at) FROM trading.books").item()
+    last = last_decision(warehouse, book)
+    if last is None or last.book.account.clock is None:
+        return dg.AssetCheckResult(passed=True, metadata={"note": "nothing was traded yet"})
+    account = last.book.account
+    worth = warehouse.frame(
+        "SELECT equity FROM trading.equity WHERE strategy = ? AND ts = ?", [STRATEGY, account.clock]
+    )
+    known = worth["equity"][0] * settings.costs.capital if worth.height else None
+    return dg.AssetCheckResult(
+        passed=known is not None and abs(account.equity - known) <= 1e-6 * settings.costs.capital,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "paper account": account.equity,
+            "backtest": "no such bar" if known is None else known,
+            "at": str(account.clock),
+        },
+    )
+
+
+def _tear_sheet(results: "dict[str, BacktestResult]", settings: Settings) -> "Path | None":
+    """Write the page and return where it is; None if there are too few days to show."""
+    from engine.errors import NotEnoughDataError
+    from engine.evaluation.tear_sheet import tear_sheet
+
+    others = {name: result for name, result in results.items() if name not in (STRATEGY, "flat")}
+    try:
+        page = tear_sheet(
+            results[STRATEGY],
+            "Out of sample, net of all costs",
+            baselines=others,
+            draws=settings.work.bootstrap_draws,
+            seed=settings.seed,
+        )
+    except NotEnoughDataError:
+        return None
+    path = settings.reports / "tear_sheet.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path.absolute()
 
 
 def _relative(result: "BacktestResult") -> "pl.DataFrame":

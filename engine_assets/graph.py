@@ -10,8 +10,10 @@ from engine_assets import (
     audit,
     calibration,
     evaluation,
+    evidence,
     features,
     leakage,
+    live,
     portfolio,
     raw,
     regimes,
@@ -32,8 +34,8 @@ TABLES: dict[str, dict[str, TableSource]] = {
     "features": {"features.matrix": features.matrix_table, features.LABELS.full_name: features.LABELS},
     "training": {t.full_name: t for t in training.TABLES},
     "calibration": {t.full_name: t for t in calibration.TABLES},
-    "portfolio": {portfolio.WEIGHTS.full_name: portfolio.WEIGHTS},
-    "evaluation": {t.full_name: t for t in evaluation.TABLES},
+    "portfolio": {t.full_name: t for t in (live.LIVE, *portfolio.TABLES)},
+    "evaluation": {t.full_name: t for t in (*evaluation.TABLES, *evidence.TABLES)},
 }
 
 
@@ -57,9 +59,11 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         training.skill,
         calibration.calibrated,
         calibration.coverage,
-        portfolio.weights,
+        live.live,
+        portfolio.paper_trading,
         evaluation.backtests,
         evaluation.explanations,
+        evidence.evidence,
     ]
 
 
@@ -71,5 +75,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         *leakage.CHECKS,
         regimes.scored_on_truth,
         calibration.coverage_holds,
+        calibration.coverage_drift,
+        evaluation.ledger_agrees,
         anomaly_check(asset_key(raw.CANDLES.full_name)),
     ]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from engine_assets.calibration import CALIBRATED, predicted
-from engine_assets.portfolio import CLOSES_SQL, SIGNALS_SQL, WEIGHTS, allocate
+from engine_assets.portfolio import TARGETS, decision_config, market, prices_and_funding
 from engine_assets.regimes import PROBABILITIES, walk_regimes
+from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
 from engine_assets.table_asset import asset_key
 from engine_assets.windows import read_splits
 from resources.settings import Settings
@@ -147,36 +148,59 @@ def calibrated_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings])
 
 
 @dg.asset_check(
-    asset=asset_key(WEIGHTS.full_name),
-    additional_deps=[asset_key(CALIBRATED.full_name), asset_key("staging.candles")],
+    asset=asset_key(TARGETS.full_name),
+    additional_deps=[asset_key(name) for name in (*SIGNAL_TABLES, "staging.candles")],
     name=NAME,
     blocking=True,
     description=_DESCRIPTION,
 )
-def weights_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-    """Every decision from signals and closes, over the newest stretch."""
+def decisions_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Trade the newest weeks once more from a new account: signals, closes and fills may not reach back."""
     import polars as pl
 
+    from engine.evaluation.paper_broker import Account
     from engine.features.lookahead import check_lookahead
+    from engine.portfolio.paper_trading import Book, trade_days
 
-    closes = pl.col("ts") + settings.bar_duration
+    config, bar = decision_config(settings), settings.bar_duration
     since = _recent(warehouse, _DECISION_SPAN)
-    recent = pl.col("ts") >= since
-    signals = warehouse.frame(SIGNALS_SQL).filter(recent)
-    days = signals.select((pl.col("ts").dt.truncate("1d")).unique().sort()).to_series()
-    cuts = [days[len(days) // 3], days[2 * len(days) // 3]]
+    rows = views(signals(warehouse, settings, since))
+    history = closes(warehouse, settings, since - timedelta(days=config.portfolio.window + 2))
+    candles, funding = prices_and_funding(warehouse, since - timedelta(days=1))
+    symbols = candles["symbol"].unique().sort().to_list()
+
+    def decide(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        days = trade_days(
+            Book(Account(settings.costs.capital)),
+            symbols,
+            inputs["signals"],
+            inputs["closes"].pivot(on="symbol", index="day", values="close", sort_columns=True).sort("day"),
+            market(inputs["candles"], inputs["funding"], settings),
+            config,
+        )
+        return pl.concat(day.decision.frame().with_columns(decided_at=pl.lit(day.decided_at)) for day in days)
+
+    days = rows["decided_at"].unique().sort()
     return _result(
         check_lookahead(
-            lambda inputs: allocate(inputs["signals"], inputs["candles"], settings),
+            decide,
             {
-                "signals": signals,
-                "candles": warehouse.frame(CLOSES_SQL).filter(recent),
+                "signals": rows,
+                "closes": history.unpivot(index="day", variable_name="symbol", value_name="close"),
+                "candles": candles,
+                "funding": funding,
             },
-            known_at={"signals": closes, "candles": closes},
-            decided_at=pl.col("decided_at"),
-            cuts=cuts,
+            known_at={
+                "signals": pl.col("decided_at"),
+                "closes": pl.col("day"),
+                "candles": pl.col("ts") + bar,
+                "funding": pl.col("available_at"),
+            },
+            decided_at="decided_at",
+            key=("decided_at", "symbol"),
+            cuts=[days[len(days) // 3], days[2 * len(days) // 3]],
         )
     )
 
 
-CHECKS = (features_check, regimes_check, calibrated_check, weights_check)
+CHECKS = (features_check, regimes_check, calibrated_check, decisions_check)

@@ -15,18 +15,21 @@ __all__ = ["JOB_GROUPS", "build_jobs"]
 JOB_GROUPS: dict[str, tuple[str, ...]] = {
     "ingest": ("raw", "staging"),
     "nightly_retraining": ("alternative", "regimes", "features", "training", "calibration"),
-    "daily_rebalance": ("portfolio", "evaluation", "marts"),
+    "daily_rebalance": ("portfolio",),
+    "evaluation": ("evaluation", "marts"),
 }
 _DESCRIPTIONS = {
     "ingest": "Fetch what is new, audit it and stage it.",
     "nightly_retraining": "From staged data to calibrated predictions, walked forward and for tomorrow.",
-    "daily_rebalance": "From calibrated predictions to target weights, and what they would have earned.",
+    "daily_rebalance": "From fresh prices to orders: predict the new bars, decide, trade the paper account.",
+    "evaluation": "What the decisions earned beside simple alternatives, and whether anything beats them.",
     "quality_checks": "Every asset check on what is stored, without making anything anew.",
 }
 _MAX_RUNTIME_S = {
     "ingest": 1_800,
     "nightly_retraining": 7_200,
     "daily_rebalance": 1_800,
+    "evaluation": 3_600,
     "quality_checks": 1_800,
 }
 

@@ -109,7 +109,7 @@ def _money(warehouse: Warehouse) -> Section:
 def _weights(warehouse: Warehouse) -> Section:
     rows = warehouse.frame(
         "SELECT symbol, decided_at, direction, confidence, weight, risk_share, trade, reasons "
-        "FROM marts.latest_weights ORDER BY abs(weight) DESC, symbol"
+        "FROM portfolio.latest_weights ORDER BY abs(weight) DESC, symbol"
     )
     day = str(rows["decided_at"].max())[:16]
     return Section(

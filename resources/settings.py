@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     horizon_bars: Annotated[int, Field(ge=1, le=1_000)] = 24
+    gates: Literal["conservative", "balanced", "aggressive"] = "balanced"
     costs: CostSettings = CostSettings()
     files: FilesSettings = FilesSettings()
     exchange: ExchangeSettings = ExchangeSettings()

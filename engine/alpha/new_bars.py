@@ -1,7 +1,7 @@
 """Predictions for bars that came after the last training, by the code that made the history.
 
 Features, regimes, forecast and confidence of a new bar come from a tail of the history and the models in use.
-They equal what the whole pipeline will state for the same bar when it next runs.
+They equal what the whole pipeline will state for the same bar when it next runs with the same calibration.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from engine.alpha.boosting import BoostingPredictor
-from engine.alpha.walk_forward import SCHEMA_HASH, with_scale
+from engine.alpha.walk_forward import FEATURES, SCHEMA_HASH, with_scale
 from engine.alternative.features import alternative_features
 from engine.calibration.conformal import ConformalPredictor
 from engine.features.catalogue import CATALOGUE
@@ -28,6 +28,8 @@ TAIL = 8_192
 Features need their longest window. The slowest average of the regime detector has a half-life of 200 bars:
 what lies before the tail weighs 2**-41 in it.
 """
+
+_SENTIMENT = ("fear_greed", "fear_greed_age_hours")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def predict_new_bars(
     -------
     DataFrame
         ``symbol, ts, regime, p_trend, p_range, p_panic, direction, raw_confidence, confidence, status,
-        volatility`` (of a bar, root mean square of the past week's returns), sorted by ts and symbol.
+        fear_greed, fear_greed_age_hours`` and ``features``, a list in the order of
+        `engine.alpha.walk_forward.FEATURES`; sorted by ts and symbol.
     """
     new = pl.col("ts") > after
     bars = candles.sort("symbol", "ts")
@@ -84,14 +87,15 @@ def predict_new_bars(
     features = CATALOGUE.compute(bars.join(known, on=["symbol", "ts"], maintain_order="left")).filter(new)
     seen = regime_observations(bars, models.detector.config.spans)
     regimes = models.detector.filter(seen.filter(new), models.beliefs)
-    rows = features.join(regimes, on=["symbol", "ts"], how="left").sort("ts", "symbol")
-    rows = with_scale(rows, horizon)
-    forecast = models.forecaster.predict(rows, SCHEMA_HASH)
-    p_up = forecast["p_up"]
+    rows = features.join(regimes, on=["symbol", "ts"], how="left").join(
+        known.select("symbol", "ts", *_SENTIMENT), on=["symbol", "ts"], how="left"
+    )
+    rows = with_scale(rows.sort("ts", "symbol"), horizon)
+    p_up = models.forecaster.predict(rows, SCHEMA_HASH)["p_up"]
     stated = rows.with_columns(
         direction=pl.when(p_up >= 0.5).then(1).otherwise(-1).cast(pl.Int64),
         raw_confidence=pl.max_horizontal(p_up, 1.0 - p_up),
-        volatility=pl.col("scale") / horizon**0.5,
+        features=pl.concat_list(pl.col(FEATURES)),
     )
     calibrated = models.calibrator.calibrate_rows(stated["raw_confidence"].to_numpy(), stated["regime"])
     return stated.with_columns(
@@ -108,5 +112,6 @@ def predict_new_bars(
         "raw_confidence",
         "confidence",
         "status",
-        "volatility",
+        *_SENTIMENT,
+        "features",
     )

@@ -52,7 +52,7 @@ class Event:
     ts : datetime
         When it happened.
     kind : str
-        ``order``, ``fill``, ``funding``, ``lapsed``, ``delisted`` or ``ruined``.
+        ``fill``, ``funding``, ``lapsed``, ``delisted`` or ``ruined``.
     symbol : str
     quantity : float
         Change of the position, base units.
@@ -65,6 +65,8 @@ class Event:
     equity : float
         Afterwards, quote units.
     note : str
+    decided_at : datetime or None
+        Of the order, where there was one.
     """
 
     ts: datetime
@@ -78,6 +80,7 @@ class Event:
     position: float
     equity: float
     note: str = ""
+    decided_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -302,18 +305,23 @@ class _Day:
         price, volume = (np.nan, np.nan) if i is None else (self.panel.open[t, i], self.panel.volume[t, i])
         if self.ruined or order.fill_at < now or not np.isfinite(price) or not volume > 0:
             why = "equity is gone" if self.ruined else "no bar" if not np.isfinite(price) else "no volume"
-            why = f"{why} at {order.fill_at:%Y-%m-%d %H:%M}, decided at {order.decided_at:%Y-%m-%d %H:%M}"
-            self._note(now, "lapsed", order.symbol, why)
+            self._note(now, "lapsed", order.symbol, f"{why} at {order.fill_at:%Y-%m-%d %H:%M}", order)
             return 0.0
         held = self.quantities.get(order.symbol, 0.0)
         self.marks[order.symbol] = float(price)
         self.missing.setdefault(order.symbol, 0)
         change = order.weight * worth / float(price) - held
-        note = f"to {order.weight:.4%} of equity, decided at {order.decided_at:%Y-%m-%d %H:%M}"
-        return self._trade(now, "fill", order.symbol, change, float(volume), bill, note)
+        return self._trade(now, "fill", order.symbol, change, float(volume), bill, order)
 
     def _trade(
-        self, now: datetime, kind: str, symbol: str, change: float, room: float, bill: float, note: str = ""
+        self,
+        now: datetime,
+        kind: str,
+        symbol: str,
+        change: float,
+        room: float,
+        bill: float,
+        order: Order | None = None,
     ) -> float:
         if change == 0.0:
             return 0.0
@@ -330,9 +338,16 @@ class _Day:
         else:
             self.quantities[symbol] = held
         after = self.equity - bill - fee - slippage
-        self.events.append(Event(now, kind, symbol, change, price, fee, slippage, 0.0, held, after, note))
+        note = f"to {order.weight:.4%} of equity" if order else "closed at its last price"
+        decided_at = order.decided_at if order else None
+        self.events.append(
+            Event(now, kind, symbol, change, price, fee, slippage, 0.0, held, after, note, decided_at)
+        )
         return fee + slippage
 
-    def _note(self, now: datetime, kind: str, symbol: str, note: str) -> None:
+    def _note(self, now: datetime, kind: str, symbol: str, note: str, order: Order | None = None) -> None:
         held = self.quantities.get(symbol, 0.0)
-        self.events.append(Event(now, kind, symbol, 0.0, None, 0.0, 0.0, 0.0, held, self.equity, note))
+        decided_at = order.decided_at if order else None
+        self.events.append(
+            Event(now, kind, symbol, 0.0, None, 0.0, 0.0, 0.0, held, self.equity, note, decided_at)
+        )

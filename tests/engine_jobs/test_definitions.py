@@ -82,7 +82,7 @@ def test_every_table_is_checked_and_every_decision_for_lookahead() -> None:
         "features.matrix",
         "regimes.probabilities",
         "predictions.calibrated",
-        "portfolio.weights",
+        "portfolio.target_positions",
     }
 
 
@@ -108,7 +108,7 @@ def test_heavy_libraries_are_not_imported_when_definitions_load() -> None:
     assert not HEAVY & set(loaded.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["ingest", "nightly_retraining", "daily_rebalance", "quality_checks"])
+@pytest.mark.parametrize("name", [*JOB_GROUPS, "quality_checks"])
 def test_jobs_resolve(name: str) -> None:
     job = defs.resolve_job_def(name)
     assert job.description

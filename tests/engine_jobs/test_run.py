@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from polars.testing import assert_frame_equal
 
 from resources.warehouse import Warehouse
 
@@ -15,13 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the main job, or another command of Python, on the warehouse of a folder."""
     home = folder / "dagster_home"
     home.mkdir(exist_ok=True)
     shutil.copy(ROOT / "dagster.yaml", home)
     inherited: Mapping[str, str] = {k: v for k, v in os.environ.items() if not k.startswith("ENGINE_")}
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "engine_jobs.run"],
+        [sys.executable, "-W", "ignore", *(arguments or ("-m", "engine_jobs.run"))],
         cwd=ROOT,
         env={
             **inherited,
@@ -29,6 +32,7 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
             "ENGINE_WAREHOUSE": str(folder / "engine.duckdb"),
             "ENGINE_REPORTS": str(folder / "reports"),
             "ENGINE_UNIVERSE": '["BTC/USDT", "ETH/USDT"]',
+            "ENGINE_GATES": "aggressive",
             "COLUMNS": "160",
             **environment,
         },
@@ -61,7 +65,7 @@ def test_it_goes_from_candles_to_weights(
         assert title in first.stdout
     assert (folder / "reports" / "equity.png").stat().st_size > 5_000
     assert "data:image/png" in (folder / "reports" / "report.html").read_text()
-    weights = warehouse.frame("FROM marts.latest_weights")
+    weights = warehouse.frame("FROM portfolio.latest_weights")
     assert weights["symbol"].sort().to_list() == ["BTC/USDT", "ETH/USDT"]
     assert weights["weight"].abs().sum() <= 1.0 + 1e-9
 
@@ -106,7 +110,7 @@ def test_a_second_run_makes_nothing_anew(
     before = warehouse.frame(count).item()
     again = run(folder)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("nothing new") == 3
+    assert again.stdout.count("nothing new") == 4
     assert warehouse.frame(count).item() == before
 
 
@@ -115,3 +119,127 @@ def test_an_unknown_symbol_stops_the_run_with_its_name(tmp_path: Path) -> None:
     assert stopped.returncode == 1
     assert "no such" in stopped.stdout
     assert "Traceback" not in stopped.stdout
+
+
+# Ingest and rebalance as their schedules run them; nothing is trained.
+_REBALANCE = """
+import dagster as dg
+from rich.console import Console
+from engine_jobs.definitions import build_defs
+from engine_jobs.run import run_stage
+from resources.feeds.open_feed import open_feed
+from resources.settings import load_settings
+
+settings = load_settings()
+feed = open_feed(settings)
+with dg.DagsterInstance.get() as instance:
+    for job in ("ingest", "daily_rebalance"):
+        run_stage(Console(), instance, build_defs(settings, feed), job, settings, feed)
+"""
+_END = "2025-06-24"
+
+
+@pytest.fixture
+def copied(first: subprocess.CompletedProcess[str], folder: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to go on with."""
+    shutil.copytree(folder, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def later(folder: Path, days: int) -> subprocess.CompletedProcess[str]:
+    end = date.fromisoformat(_END) + timedelta(days=days)
+    done = run(folder, "-c", _REBALANCE, ENGINE_END=end.isoformat())
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_fresh_prices_become_orders_without_training(copied: Path) -> None:
+    warehouse = Warehouse(address=str(copied / "engine.duckdb"))
+    models = warehouse.versions(["models.registry", "models.calibrators", "features.matrix"])
+    before = warehouse.frame("SELECT book, max(number) AS number FROM trading.decisions GROUP BY book")
+    ledger = warehouse.frame("SELECT * FROM trading.paper_ledger ORDER BY number")
+    later(copied, days=3)
+    assert warehouse.versions(list(models)) == models
+    live = warehouse.frame("SELECT count(*) AS n, min(ts) AS first FROM predictions.live")
+    assert live["n"][0] == 3 * 24 * 2
+    after = warehouse.frame("SELECT book, max(number) AS number FROM trading.decisions GROUP BY book")
+    assert after["book"].to_list() == before["book"].to_list()
+    assert after["number"][0] == before["number"][0] + 3
+    grown = warehouse.frame("SELECT * FROM trading.paper_ledger ORDER BY number")
+    assert grown.head(ledger.height).equals(ledger)
+
+
+def test_what_is_predicted_live_is_what_the_training_states_later(copied: Path) -> None:
+    later(copied, days=2)
+    warehouse = Warehouse(address=str(copied / "engine.duckdb"))
+    columns = "symbol, ts, direction, raw_confidence, confidence"
+    live = warehouse.frame(f"SELECT {columns} FROM predictions.live ORDER BY ts, symbol")
+    trained = run(copied, ENGINE_END=(date.fromisoformat(_END) + timedelta(days=2)).isoformat())
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    stated = warehouse.frame(
+        f"SELECT {columns} FROM predictions.calibrated WHERE ts >= ? ORDER BY ts, symbol", [live["ts"][0]]
+    )
+    assert_frame_equal(live, stated, rel_tol=1e-9)
+
+
+def newest_order(warehouse: Warehouse) -> tuple[str, str]:
+    order = warehouse.frame(
+        "SELECT symbol, decided_at FROM portfolio.target_positions WHERE ordered ORDER BY decided_at LIMIT 1"
+    )
+    return order["symbol"][0], order["decided_at"][0].isoformat()
+
+
+def test_a_trade_is_explained_and_reproduced_bit_for_bit(copied: Path) -> None:
+    warehouse = Warehouse(address=str(copied / "engine.duckdb"))
+    symbol, when = newest_order(warehouse)
+    told = run(copied, "-m", "engine_jobs.explain", symbol, when)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "reproduced bit for bit" in told.stdout
+    assert "confidence" in told.stdout
+    explained = warehouse.frame("FROM portfolio.trades_explained")
+    assert explained.height > 0
+    assert explained["gates"].str.contains("confidence").all()
+    missing = run(copied, "-m", "engine_jobs.explain", symbol, "2024-01-01")
+    assert missing.returncode == 1
+    assert "no order" in missing.stdout
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE trading.decisions SET weights = replace(weights, '0.', '1.')", "weights"),
+        ("UPDATE trading.decisions SET run_id = 'another' WHERE number = 2", "up to line 1"),
+        ("DELETE FROM trading.decisions WHERE number = 3", "up to line 2"),
+    ],
+)
+def test_a_journal_that_was_tampered_with_is_found_out(copied: Path, statement: str, said: str) -> None:
+    warehouse = Warehouse(address=str(copied / "engine.duckdb"))
+    symbol, when = newest_order(warehouse)
+    with warehouse.write() as connection:
+        connection.execute(statement)
+    told = run(copied, "-m", "engine_jobs.explain", symbol, when)
+    assert told.returncode == 1
+    assert "not reproduced" in told.stdout
+    assert said in told.stdout
+
+
+def test_the_kill_switch_holds_until_a_person_lifts_it(copied: Path) -> None:
+    warehouse = Warehouse(address=str(copied / "engine.duckdb"))
+    switch = ("-m", "engine_jobs.kill_switch")
+    stopped = run(copied, *switch, "stop", "--actor", "ann", "--reason", "exchange is down")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "already" in run(copied, *switch, "stop", "--actor", "bob", "--reason", "again").stderr
+    later(copied, days=2)
+    told = warehouse.frame(
+        "SELECT t.weight, d.book_after FROM portfolio.target_positions AS t "
+        "JOIN trading.decisions AS d USING (book, ts) WHERE d.ts >= ?",
+        [date.fromisoformat(_END)],
+    )
+    assert told.height == 4
+    assert (told["weight"] == 0.0).all()
+    assert told["book_after"].str.contains("exchange is down").all()
+    lifted = run(copied, *switch, "resume", "--actor", "ann", "--reason", "it is back")
+    assert lifted.returncode == 0, lifted.stderr
+    later(copied, days=3)
+    newest = warehouse.frame("SELECT book_after FROM trading.decisions ORDER BY number DESC LIMIT 1").item()
+    assert "it is back" in newest

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
+from polars.testing import assert_frame_equal, assert_series_equal
 
 from engine.alpha.boosting import BoostingConfig, BoostingPredictor
 from engine.alpha.new_bars import TAIL, ModelsInUse, predict_new_bars
@@ -73,4 +73,9 @@ def test_a_new_bar_is_predicted_as_the_whole_pipeline_would(
     assert found.height == 3 * NEW
     assert_frame_equal(found.select(expected.columns), expected, rel_tol=1e-9, abs_tol=1e-9)
     assert found["confidence"].null_count() < found.height
-    assert found["volatility"].is_between(0.0, 0.1, closed="none").all()
+    place = FEATURES.index("volatility_168")
+    assert_series_equal(
+        found["features"].list.get(place), new["volatility_168"], check_names=False, rel_tol=1e-9
+    )
+    sentiment = known.filter(pl.col("ts") >= cut).sort("ts", "symbol").select("fear_greed")
+    assert_frame_equal(found.select("fear_greed"), sentiment)

@@ -1,0 +1,268 @@
+"""Group ``evaluation``: whether there is a better way to decide, and how much of what was found is luck."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from engine_assets.portfolio import decision_config, market, prices_and_funding
+from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
+from engine_assets.table_asset import asset_key, column_schema, picture
+from resources.settings import Settings
+from resources.table import Column, Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from engine.evaluation.decision import Decision
+    from engine.portfolio.decide import DecisionConfig
+    from engine.portfolio.paper_trading import Market
+
+__all__ = ["ATTEMPTS", "CANDIDATES", "IN_FORCE", "OVERFITTING", "TABLES", "evidence"]
+
+IN_FORCE = "in force"
+
+CANDIDATES = Table(
+    "trading",
+    "candidate_returns",
+    "Daily net returns of the way to decide that is in force, and of every alternative that was searched.",
+    (
+        Column("candidate", "VARCHAR", "Name of the alternative."),
+        Column("day", "TIMESTAMP", "Midnight at which the day ended, UTC."),
+        Column("net_return", "DOUBLE", "Return of the account after all costs."),
+        Column("orders", "BIGINT", "Orders placed at the end of the day."),
+    ),
+    ("candidate", "day"),
+)
+OVERFITTING = Table(
+    "trading",
+    "overfitting_report",
+    "How much of the best result is selection: deflated Sharpe ratio, probability of backtest overfitting.",
+    (
+        Column("position", "BIGINT", "Order in which people look at them."),
+        Column("measure", "VARCHAR", "Name."),
+        Column("value", "DOUBLE", "Figure; missing where it cannot be computed.", nullable=True),
+        Column("reading", "VARCHAR", "What it says."),
+    ),
+    ("measure",),
+)
+ATTEMPTS = Table(
+    "trading",
+    "attempt_ledger",
+    "Every attempt to replace what is in force, chained by hashes; it sets the level of the next attempt.",
+    (
+        Column("number", "BIGINT", "Place in the chain, from 1."),
+        Column("moment", "TIMESTAMP", "When it was decided, UTC."),
+        Column("subject", "VARCHAR", "What would have been replaced."),
+        Column("kind", "VARCHAR", "search, manual or failed."),
+        Column("searched", "BIGINT", "Candidates looked at."),
+        Column("statistic", "DOUBLE", "Improvement of the best in standard errors.", nullable=True),
+        Column("p_value", "DOUBLE", "Adjusted for all candidates searched.", nullable=True),
+        Column("alpha", "DOUBLE", "Level it was tested at."),
+        Column("promoted", "BOOLEAN", "Whether one passed the gate."),
+        Column("reason", "VARCHAR", "Why, in words."),
+        Column("sharpe_mean", "DOUBLE", "Mean of the candidates' Sharpe ratios a day.", nullable=True),
+        Column("sharpe_variance", "DOUBLE", "Their variance.", nullable=True),
+        Column("previous_hash", "VARCHAR", "Of the row before."),
+        Column("hash", "VARCHAR", "Of this row."),
+    ),
+    ("number",),
+)
+TABLES = (CANDIDATES, OVERFITTING, ATTEMPTS)
+_SUBJECT = "daily decision"
+_CODE_VERSION = "1"
+_INPUTS = (
+    *SIGNAL_TABLES,
+    "portfolio.target_positions",
+    "staging.candles",
+    "staging.alternative",
+)
+
+
+def _spec(table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        asset_key(table.full_name),
+        deps=[asset_key(name) for name in _INPUTS],
+        group_name="evaluation",
+        description=table.description,
+        owners=["team:research"],
+        kinds={"duckdb", "numba"},
+        code_version=_CODE_VERSION,
+        metadata={"dagster/table_name": table.full_name},
+    )
+
+
+@dg.multi_asset(name="evidence", specs=[_spec(table) for table in TABLES])
+def evidence(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    """Replay every alternative over the same days and ask the promotion gate.
+
+    The gate advises: what is in force changes by the settings alone, by hand. Every attempt is entered in the
+    ledger, also one that finds nothing, and lowers the level of the next.
+    """
+    import polars as pl
+
+    from engine.evaluation import attempts as ledger
+    from engine.portfolio.alternatives import alternatives
+
+    inputs = warehouse.versions(_INPUTS)
+    config = decision_config(settings)
+    returns = _replayed(warehouse, settings, {IN_FORCE: config, **alternatives(config)})
+    stored = (
+        warehouse.frame("SELECT * FROM trading.attempt_ledger ORDER BY number")
+        if warehouse.exists(ATTEMPTS.full_name)
+        else ledger.empty()
+    )
+    made: dict[Table, pl.DataFrame] = {CANDIDATES: returns, ATTEMPTS: ATTEMPTS.empty()}
+    facts: dict[Table, dict[str, Any]] = {}
+    wide = returns.pivot(on="candidate", index="day", values="net_return", maintain_order=True).sort("day")
+    if wide.height > 1:
+        decision = _asked(wide, returns, ledger.next_alpha(stored, _SUBJECT), settings)
+        candidates = wide.drop("day", IN_FORCE).to_numpy()
+        spread = candidates.std(axis=0)
+        sharpes = candidates.mean(axis=0)[spread > 0] / spread[spread > 0]
+        attempt = ledger.attempt_of(
+            decision,
+            moment=datetime.now(UTC).replace(tzinfo=None),
+            subject=_SUBJECT,
+            sharpes=sharpes if sharpes.size else None,
+        )
+        stored = ledger.append(stored, attempt)
+        made[ATTEMPTS] = stored.tail(1)
+        facts[ATTEMPTS] = _verdict(decision)
+        facts[CANDIDATES] = {"equity": picture(_drawn(wide))}
+    made[OVERFITTING] = _overfitting(wide, ledger.trials(stored, _SUBJECT))
+    for table in TABLES:
+        frame = made[table].select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
+        write = warehouse.append_new if table is ATTEMPTS else warehouse.replace
+        rows = write(table, frame)
+        warehouse.record(
+            asset=table.full_name,
+            code_version=_CODE_VERSION,
+            inputs=inputs,
+            settings_hash=settings.fingerprint(),
+            run_id=context.run.run_id,
+        )
+        shown: dict[str, Any] = {"dagster/row_count": rows, "dagster/column_schema": column_schema(table)}
+        yield dg.MaterializeResult(
+            asset_key=asset_key(table.full_name), metadata={**shown, **facts.get(table, {})}
+        )
+
+
+def _replayed(
+    warehouse: Warehouse, settings: Settings, configs: "dict[str, DecisionConfig]"
+) -> "pl.DataFrame":
+    """Daily net returns of an account under each way to decide, side by side on the same days."""
+    import polars as pl
+
+    rows = signals(warehouse, settings, settings.first_moment)
+    if rows.is_empty():
+        return CANDIDATES.empty()
+    first: datetime = rows["decided_at"].min()  # type: ignore[assignment]
+    window = max(config.portfolio.window for config in configs.values())
+    history = closes(warehouse, settings, first - timedelta(days=window + 2))
+    venue = market(*prices_and_funding(warehouse, first - timedelta(days=1)), settings)
+    return pl.concat(
+        _account(views(rows), history, venue, config, settings.costs.capital).with_columns(
+            candidate=pl.lit(name)
+        )
+        for name, config in configs.items()
+    ).select(CANDIDATES.column_names)
+
+
+def _account(
+    rows: "pl.DataFrame", history: "pl.DataFrame", venue: "Market", config: "DecisionConfig", capital: float
+) -> "pl.DataFrame":
+    """Daily net returns of a new account."""
+    import polars as pl
+
+    from engine.evaluation.paper_broker import Account
+    from engine.portfolio.paper_trading import Book, trade_days
+
+    book = Book(Account(capital))
+    days = list(trade_days(book, venue.panel.symbols, rows, history, venue, config))
+    equity = pl.Series([day.before.account.equity for day in days])
+    return pl.DataFrame(
+        {
+            "day": [day.decided_at for day in days],
+            "net_return": (equity / equity.shift(1) - 1.0).fill_null(0.0),
+            "orders": [len(day.orders) for day in days],
+        }
+    )
+
+
+def _asked(wide: "pl.DataFrame", returns: "pl.DataFrame", alpha: float, settings: Settings) -> "Decision":
+    """Ask the promotion gate."""
+    from engine.evaluation.promotion_gate import PromotionGate
+
+    names = [name for name in wide.columns if name not in ("day", IN_FORCE)]
+    orders = {name: int(part["orders"].sum()) for (name,), part in returns.group_by("candidate")}
+    gate = PromotionGate(seed=settings.seed)
+    return gate.decide(
+        wide[IN_FORCE].to_numpy(),
+        {name: wide[name].to_numpy() for name in names},
+        alpha=alpha,
+        trades={name: orders[name] for name in names},
+    )
+
+
+def _verdict(decision: "Decision") -> dict[str, Any]:
+    """Put what the gate said on the asset's page."""
+    columns = ("candidate", "improvement", "low", "high", "p_value", "refused_because")
+    rows = [
+        dg.TableRecord({name: "" if row[name] is None else str(row[name]) for name in columns})
+        for row in decision.candidates.iter_rows(named=True)
+    ]
+    return {
+        "answer": f"promote {decision.chosen}" if decision.promote else "keep what is in force",
+        "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
+        "candidates": dg.MetadataValue.table(rows),
+    }
+
+
+def _drawn(wide: "pl.DataFrame") -> bytes:
+    from engine.plots import equity_and_drawdown
+
+    curves = {name: (1.0 + wide[name]).cum_prod().to_numpy() for name in wide.columns if name != "day"}
+    return equity_and_drawdown(wide["day"].to_list(), curves, "Ways to decide, net of all costs")
+
+
+def _overfitting(wide: "pl.DataFrame", trials: Any) -> "pl.DataFrame":
+    """Figures of selection: on the way in force, and on the choice among all of them."""
+    import numpy as np
+    import polars as pl
+
+    from engine.errors import NotEnoughDataError
+    from engine.evaluation.overfitting import (
+        deflated_sharpe_of,
+        expected_maximum_sharpe,
+        probability_of_backtest_overfitting,
+    )
+
+    lines: list[dict[str, object]] = []
+
+    def say(measure: str, value: float | None, reading: str) -> None:
+        known = None if value is None or not np.isfinite(value) else float(value)
+        lines.append({"position": len(lines), "measure": measure, "value": known, "reading": reading})
+
+    say("candidates searched", trials.count, "Every alternative of every night, as the ledger has it.")
+    if wide.height > 1:
+        table = wide.drop("day").to_numpy()
+        used = wide[IN_FORCE].to_numpy()
+        if used.std() > 0 and trials.count > 1 and np.isfinite(trials.sharpe_variance):
+            luck = expected_maximum_sharpe(trials.count, trials.sharpe_variance) * np.sqrt(365.0)
+            say("Sharpe ratio that luck explains", luck, "Expected best of so many worthless trials, a year.")
+            deflated = deflated_sharpe_of(used, trials.count, trials.sharpe_variance)
+            say("deflated Sharpe ratio", deflated, "P(skill beyond that luck); below 0.95 none is shown.")
+        try:
+            moving = table[:, table.std(axis=0) > 0]
+            found = probability_of_backtest_overfitting(moving, blocks=10)
+            say("PBO", found.probability, "P(the best of one half is below the median of the other).")
+            say("P(loss) of the chosen", found.probability_of_loss, "The best of one half loses later.")
+        except (ValueError, NotEnoughDataError) as error:
+            say("PBO", None, str(error))
+    return pl.DataFrame(lines, schema=OVERFITTING.polars_schema)
