@@ -108,7 +108,7 @@ def _asset(project: Project, model: Model, declared: Mapping[str, TableSource]) 
         lineage = compile_project(project, _columns(project, declared), only=[model.full_name])[
             model.full_name
         ]
-        with warehouse.write() as connection:
+        with warehouse.write([model.full_name, "meta.materializations"]) as connection:
             inputs = {name: warehouse_writes.fingerprint(connection, name) for name in model.reads}
             rows = _create(connection, model)
             version = provenance.record(

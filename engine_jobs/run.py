@@ -7,7 +7,6 @@ import sys
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
@@ -150,7 +149,7 @@ def main() -> int:
         Panel(
             f"[bold]{settings.source}[/] data, {len(universe(settings))} symbols at {settings.bar}, "
             f"profile [bold]{settings.profile_name}[/], seed {settings.seed}\n"
-            f"warehouse {Path(settings.warehouse).absolute()}",
+            f"warehouse {Warehouse(address=settings.warehouse).store.place}",
             title="Engine",
             title_align="left",
         )

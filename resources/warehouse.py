@@ -1,18 +1,21 @@
-"""The warehouse: one DuckDB file that every step reads and writes, safely from several processes."""
+"""The warehouse: the tables that every step reads and writes, safely from several processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
+from pydantic import field_validator
 
 from engine.errors import DataError
-from resources import provenance, warehouse_file, warehouse_writes
-from resources.warehouse_file import SCHEMA_VERSION, WarehouseError
+from resources import provenance, warehouse_writes
+from resources.warehouse_address import store_at
+from resources.warehouse_file import DatabaseFile
+from resources.warehouse_session import SCHEMA_VERSION, Limits, NoWarehouseError, Store, WarehouseError
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,20 +30,25 @@ Bound = TypeVar("Bound", datetime, int)
 
 
 class Warehouse(dg.ConfigurableResource):
-    """Tables in one DuckDB file. Open late, close early, and never compute inside.
+    """Tables in one DuckDB file or on DuckLake. Open late, close early, and never compute inside.
 
-    Any number of processes may use the same address: readers share it, a writer has it alone, and who
-    comes at the wrong moment waits. A write is one transaction: a process that is killed leaves the old rows
-    or the new ones. Times are ``TIMESTAMP`` without zone, in UTC.
+    Any number of processes may use the same address, and who comes at the wrong moment waits: in a file
+    readers share it and a writer has it alone; on DuckLake in PostgreSQL readers never wait, and writers
+    only for writers of the same table. A write is one transaction: a process that is killed leaves the old
+    rows or the new ones. Times are ``TIMESTAMP`` without zone, in UTC.
 
     Parameters
     ----------
     address : str
-        Path of the DuckDB file. It is created on the first write.
+        Path of the DuckDB file, or where DuckLake keeps its catalogue and its Parquet files:
+        ``ducklake:postgres:<connection string>;data=<shared folder>``, for one machine also
+        ``ducklake:sqlite:<file>;data=<folder>``. All is created on the first write. A password is refused
+        here; PostgreSQL's client takes it from ``PGPASSWORD`` or a password file.
     lock_timeout_s : float
         Longest wait for other steps and programs, in seconds.
     memory_limit : str
-        Most memory that one connection uses before it spills to a folder beside the file.
+        Most memory that one connection uses before it spills to a folder: beside the file, or the system's
+        folder for temporary files.
     threads : int, optional
         Threads of one connection; all cores by default.
     """
@@ -50,26 +58,33 @@ class Warehouse(dg.ConfigurableResource):
     memory_limit: str = "1GB"
     threads: int | None = None
 
+    @field_validator("address")
+    @classmethod
+    def _shows_no_secret(cls, address: str) -> str:
+        # Not when it is first used: by then it would be in Dagster's storage and UI.
+        store_at(address)
+        return address
+
     @property
     def path(self) -> Path:
         """The file behind the address."""
+        store = self.store
+        if not isinstance(store, DatabaseFile):
+            raise ValueError(f"{store.place} is no file")
+        return store.path
+
+    @property
+    def store(self) -> Store:
+        """Where the address keeps the tables."""
         if not self.address or self.address == ":memory:":
             raise ValueError(
                 f"address is {self.address!r}; it must be the path of a file that processes can share"
             )
-        return Path(self.address).expanduser().absolute()
+        return store_at(self.address)
 
-    @contextmanager
-    def _open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        path = self.path
-        with (
-            warehouse_file.held(path, read_only=read_only, timeout_s=self.lock_timeout_s),
-            warehouse_file.connected(path, read_only=read_only, timeout_s=self.lock_timeout_s) as connection,
-        ):
-            temporary = Path(f"{path}.tmp")
-            warehouse_file.set_up(connection, temporary, self.memory_limit, self.threads)
-            with warehouse_file.explained(path):
-                yield connection
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.lock_timeout_s, self.memory_limit, self.threads)
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -80,24 +95,25 @@ class Warehouse(dg.ConfigurableResource):
         WarehouseError
             If there is no warehouse yet, it is damaged, of a newer layout, or held by another program.
         """
-        with self._open(read_only=True) as connection:
-            warehouse_file.stamped(connection, str(self.path), write=False)
+        with self.store.opened(self._limits, read_only=True) as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def write(self, tables: Collection[str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open for writing, as one transaction: committed at the end, rolled back on any error.
+
+        Parameters
+        ----------
+        tables : collection of str, optional
+            Full names of all tables that will be changed. On DuckLake in PostgreSQL others can then be
+            written at the same time; without names this writer is the only one.
 
         Raises
         ------
         WarehouseError
             As `read`, and if the disk is full.
         """
-        with (
-            self._open(read_only=False) as connection,
-            warehouse_file.transaction(connection),
-        ):
-            warehouse_file.stamped(connection, str(self.path), write=True)
+        with self.store.opened(self._limits, read_only=False, tables=tables) as connection:
             yield connection
 
     def frame(self, sql: str, params: Sequence[object] | Mapping[str, object] | None = None) -> pl.DataFrame:
@@ -117,14 +133,11 @@ class Warehouse(dg.ConfigurableResource):
 
     def tables(self) -> list[str]:
         """Names of all stored tables, ``schema.name``, sorted."""
-        if not self.path.exists():
+        try:
+            with self.read() as connection:
+                return warehouse_writes.tables(connection)
+        except NoWarehouseError:
             return []
-        with self.read() as connection:
-            rows = connection.execute(
-                "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
-                "WHERE database_name = current_database() ORDER BY 1"
-            ).fetchall()
-        return [name for (name,) in rows]
 
     def version(self, name: str) -> str:
         """Fingerprint of a table's content: equal columns and rows, in any order, have the same.
@@ -150,7 +163,7 @@ class Warehouse(dg.ConfigurableResource):
             If the frame does not match the declaration (as in every write below); the column is named.
         """
         frame = table.check(frame)
-        with self.write() as connection:
+        with self.write([table.full_name]) as connection:
             return warehouse_writes.replace(connection, table, frame)
 
     def replace_range(self, table: Table, frame: pl.DataFrame, column: str, start: Bound, end: Bound) -> int:
@@ -174,14 +187,14 @@ class Warehouse(dg.ConfigurableResource):
             row = int(outside.arg_max() or 0)
             reason = f"{frame[column][row]} lies outside of the range [{start}, {end}) that is being replaced"
             raise DataError(reason, source=table.full_name, row=row + 1, column=column)
-        with self.write() as connection:
+        with self.write([table.full_name]) as connection:
             return warehouse_writes.replace_range(connection, table, frame, column, start, end)
 
     def replace_keys(self, table: Table, frame: pl.DataFrame, columns: Sequence[str]) -> int:
         """Replace the rows whose values of ``columns`` occur in ``frame``; return the number put in."""
         _known(table, columns)
         frame = table.check(frame)
-        with self.write() as connection:
+        with self.write([table.full_name]) as connection:
             return warehouse_writes.replace_keys(connection, table, frame, columns)
 
     def append_new(self, table: Table, frame: pl.DataFrame) -> int:
@@ -189,7 +202,7 @@ class Warehouse(dg.ConfigurableResource):
         if not table.key:
             raise ValueError(f"{table.full_name} declares no key, so no row of it can be told to be new")
         frame = table.check(frame)
-        with self.write() as connection:
+        with self.write([table.full_name]) as connection:
             return warehouse_writes.append_new(connection, table, frame)
 
     def record(
@@ -199,17 +212,18 @@ class Warehouse(dg.ConfigurableResource):
 
         ``inputs`` are the versions that were read (`versions`), taken before reading.
         """
-        with self.write() as connection:
+        with self.write([provenance.MATERIALIZATIONS.full_name]) as connection:
             return provenance.record(connection, asset, code_version, inputs, settings_hash, run_id)
 
     def is_current(
         self, asset: str, code_version: str, inputs: Mapping[str, str], settings_hash: str
     ) -> bool:
         """Tell whether ``asset`` as stored is what this code would make of these inputs and settings."""
-        if not self.path.exists():
+        try:
+            with self.read() as connection:
+                return provenance.is_current(connection, asset, code_version, inputs, settings_hash)
+        except NoWarehouseError:
             return False
-        with self.read() as connection:
-            return provenance.is_current(connection, asset, code_version, inputs, settings_hash)
 
 
 def _utc(bound: Bound) -> Bound:

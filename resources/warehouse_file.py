@@ -1,41 +1,86 @@
-"""Opening the warehouse's DuckDB file: one lock for all processes, and errors that say what to do."""
+"""The warehouse in one DuckDB file: one lock for all processes, and errors that say what to do."""
 
 from __future__ import annotations
 
+import glob
+import os
 import re
+import secrets
+import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineError
+from resources.warehouse_session import (
+    Limits,
+    NoWarehouseError,
+    WarehouseError,
+    is_about_space,
+    set_up,
+    stamp,
+    transaction,
+)
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "WarehouseError",
-    "connected",
-    "explained",
-    "held",
-    "set_up",
-    "stamped",
-    "transaction",
-]
-
-SCHEMA_VERSION = 1
-"""Layout of the tables in schema ``meta``; a warehouse stamped with a higher number is refused."""
+__all__ = ["DatabaseFile", "held"]
 
 _HELD_ELSEWHERE = ("Could not set lock on file", "different configuration than existing connections")
-_NO_SPACE = ("No space left on device", "File too large", "Disk quota exceeded", "database or disk is full")
+_THIS_PROGRAM = secrets.token_hex(4)
 _held = threading.local()
 
 
-class WarehouseError(EngineError):
-    """The warehouse cannot be opened, read or written; the text names the file and what to do."""
+@dataclass(frozen=True)
+class DatabaseFile:
+    """The tables in one DuckDB file: many readers, or one writer of any table."""
+
+    path: Path
+
+    @property
+    def place(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    @property
+    def shell(self) -> str:
+        """Command that opens it in DuckDB's own shell."""
+        return f"duckdb {self.path}"
+
+    @contextmanager
+    def opened(
+        self, limits: Limits, *, read_only: bool, tables: Collection[str] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Connect as `Store` says; a writer has the whole file, whichever ``tables`` it names."""
+        path, timeout_s = self.path, limits.lock_timeout_s
+        if read_only and not path.exists():
+            raise NoWarehouseError(self.place)
+        with held(path, read_only=read_only, timeout_s=timeout_s):
+            temporary = _folder_to_spill_to(path, alone=not read_only)
+            with (
+                _connected(path, read_only=read_only, timeout_s=timeout_s) as connection,
+                _explained(path),
+            ):
+                set_up(connection, temporary, limits)
+                if read_only:
+                    stamp(connection, self.place, write=False)
+                    yield connection
+                else:
+                    with transaction(connection):
+                        stamp(connection, self.place, write=True)
+                        yield connection
+
+
+def _folder_to_spill_to(path: Path, *, alone: bool) -> Path:
+    """Name a folder that no other process uses: DuckDB gives the files in it the same names everywhere."""
+    if alone:
+        for left_by_the_killed in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+            shutil.rmtree(left_by_the_killed, ignore_errors=True)
+    return path.with_name(f"{path.name}.{os.getpid()}-{_THIS_PROGRAM}.tmp")
 
 
 @contextmanager
@@ -83,19 +128,17 @@ def held(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[None]:
 
 
 @contextmanager
-def connected(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file, wait for a foreign program that holds it, and always close.
 
     Raises
     ------
     WarehouseError
-        If there is nothing to read, the file is no DuckDB database or is damaged, or a program that
-        does not take the lock has held it for ``timeout_s``.
+        If the file is no DuckDB database or is damaged, or a program that does not take the lock has
+        held it for ``timeout_s``.
     """
     import duckdb
 
-    if read_only and not path.exists():
-        raise WarehouseError(f"{path}: there is no warehouse yet; materialise the raw assets first")
     deadline, pause = time.monotonic() + timeout_s, 0.05
     while True:
         try:
@@ -124,24 +167,20 @@ def _foreign_holder(path: Path, timeout_s: float, text: str) -> str:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Turn an error of the file itself, not of a statement, into one that names the file and what to do."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        if isinstance(error, duckdb.FatalException) or str(path) in str(error) or _is_about_space(error):
+        if isinstance(error, duckdb.FatalException) or str(path) in str(error) or is_about_space(error):
             raise _explanation(error, path) from error
         raise
 
 
-def _is_about_space(error: duckdb.Error) -> bool:
-    return any(sign in str(error) for sign in _NO_SPACE)
-
-
 def _explanation(error: duckdb.Error, path: Path) -> WarehouseError:
-    if _is_about_space(error):
+    if is_about_space(error):
         return WarehouseError(
             f"{path}: no space left to write. Nothing was changed; free space on that disk "
             f"(about as much as the file holds now) and run again ({error})"
@@ -150,55 +189,3 @@ def _explanation(error: duckdb.Error, path: Path) -> WarehouseError:
         f"{path}: cannot be read as a DuckDB database. Restore it from a copy, or move it away and "
         f"materialise again; a file of a newer DuckDB needs that version ({error})"
     )
-
-
-@contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit at the end, roll back on any error."""
-    import duckdb
-
-    connection.execute("BEGIN")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # A commit that failed has undone itself; what happened first is the error to show.
-        with suppress(duckdb.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def set_up(
-    connection: duckdb.DuckDBPyConnection, temporary: Path, memory_limit: str, threads: int | None
-) -> None:
-    """Bound memory and threads, keep the session in UTC, and never fetch an extension from a network."""
-    settings: dict[str, str | int] = {
-        "TimeZone": "UTC",
-        "memory_limit": memory_limit,
-        "temp_directory": str(temporary),
-        "autoinstall_known_extensions": "false",
-    }
-    if threads is not None:
-        settings["threads"] = threads
-    for name, value in settings.items():
-        connection.execute(f"SET {name} = '{value}'")
-
-
-def stamped(connection: duckdb.DuckDBPyConnection, where: str, *, write: bool) -> None:
-    """Refuse a warehouse of a newer layout; stamp one that has no stamp yet."""
-    exists = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'meta' AND table_name = 'schema_version' "
-        "AND database_name = current_database()"
-    ).fetchall()
-    if exists:
-        [(stored,)] = connection.execute("SELECT max(version) FROM meta.schema_version").fetchall()
-        if stored > SCHEMA_VERSION:
-            raise WarehouseError(
-                f"{where}: written by a newer Engine (layout {stored}, this one knows {SCHEMA_VERSION}); "
-                "update Engine, or use another address"
-            )
-    elif write:
-        connection.execute("CREATE SCHEMA IF NOT EXISTS meta")
-        connection.execute(
-            "CREATE TABLE meta.schema_version AS SELECT ?::BIGINT AS version", [SCHEMA_VERSION]
-        )

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from resources.table import Table
 
-__all__ = ["append_new", "columns", "fingerprint", "replace", "replace_keys", "replace_range", "sql_name"]
+__all__ = [
+    "append_new",
+    "columns",
+    "fingerprint",
+    "replace",
+    "replace_keys",
+    "replace_range",
+    "sql_name",
+    "tables",
+]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")
 
@@ -41,6 +50,18 @@ def columns(con: duckdb.DuckDBPyConnection, full_name: str) -> dict[str, tuple[s
         _parts(full_name),
     ).fetchall()
     return {column: (str(kind), bool(nullable)) for column, kind, nullable in rows}
+
+
+def tables(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of all stored tables, sorted."""
+    # Not from duckdb_tables(): on DuckLake it reads the statistics of every table.
+    rows = con.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_columns() "
+        "WHERE database_name = current_database() "
+        "EXCEPT SELECT schema_name || '.' || view_name FROM duckdb_views() "
+        "WHERE database_name = current_database() ORDER BY 1"
+    ).fetchall()
+    return [name for (name,) in rows]
 
 
 def fingerprint(con: duckdb.DuckDBPyConnection, full_name: str) -> str:

@@ -128,6 +128,23 @@ def test_a_foreign_program_that_holds_the_file_is_named(
     assert warehouse.replace(processes.NUMBERS, processes.state(1)) == processes.ROWS
 
 
+def test_processes_that_run_out_of_memory_do_not_mix_up_their_files(
+    warehouse: Warehouse, nursery: Any, processes: ModuleType
+) -> None:
+    warehouse.replace(processes.NUMBERS, processes.state(0))
+    left_by_the_killed = Path(f"{warehouse.address}.99999-dead.tmp")
+    left_by_the_killed.mkdir()
+    readers = [nursery.start(processes.spill, address=warehouse.address, seconds=2.0) for _ in range(2)]
+    said = [reader.join() for reader in readers]
+    assert all(words[1:] == [True, 2_000_000] for all_words in said for words in all_words), said
+    folders = [{words[0] for words in all_words} for all_words in said]
+    assert [len(names) for names in folders] == [1, 1]
+    assert not folders[0] & folders[1]
+    assert left_by_the_killed.exists()
+    warehouse.replace(processes.NUMBERS, processes.state(1))
+    assert [path.suffix for path in left_by_the_killed.parent.iterdir() if path.is_dir()] == []
+
+
 def test_a_step_that_holds_the_lock_too_long_is_reported(warehouse: Warehouse, processes: ModuleType) -> None:
     warehouse.replace(processes.NUMBERS, processes.state(0))
     impatient = Warehouse(address=warehouse.address, lock_timeout_s=0.2)

@@ -102,6 +102,37 @@ def read_on(say: Say, address: str, seconds: float) -> None:
         say(*warehouse.frame("SELECT min(write), max(write), count(*) FROM raw.numbers").row(0))
 
 
+def write_own_table(say: Say, address: str, who: int) -> None:
+    """Make a table of one's own, note where it came from, and say how many rows it has."""
+    warehouse = Warehouse(address=address, threads=1)
+    table = Table("raw", f"own{who}", "-", LOG.columns, LOG.key)
+    rows = warehouse.replace(table, pl.DataFrame({"who": [who] * 20, "turn": range(20)}))
+    warehouse.record(asset=table.full_name, code_version="", inputs={}, settings_hash="", run_id="")
+    say(rows)
+
+
+def write_own_range(say: Say, address: str, who: int) -> None:
+    """Replace twenty rows of a table next to those that others replace."""
+    rows = pl.DataFrame({"who": [who] * 20, "turn": range(20 * who, 20 * who + 20)})
+    say(Warehouse(address=address, threads=1).replace_range(LOG, rows, "turn", 20 * who, 20 * who + 20))
+
+
+def append_the_same(say: Say, address: str) -> None:
+    """Append a row that all others append as well; say how many were new."""
+    say(Warehouse(address=address, threads=1).append_new(LOG, pl.DataFrame({"who": [0], "turn": [0]})))
+
+
+def spill(say: Say, address: str, seconds: float) -> None:
+    """Read with so little memory that the disk is needed; say where it is, and that nothing is mixed up."""
+    query = "SELECT bool_and(z = 'x' || i), count(*) FROM (SELECT i, 'x' || i AS z FROM range($n) AS t(i) "
+    query += "ORDER BY hash(i + $salt))"
+    warehouse, end = Warehouse(address=address, memory_limit="64MB", threads=1), time.monotonic() + seconds
+    while time.monotonic() < end:
+        with warehouse.read() as connection:
+            answer = connection.execute(query, {"n": 2_000_000, "salt": os.getpid()}).fetchall()
+            say(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0], *answer[0])
+
+
 def write_under_quota(say: Say, address: str, quota: int, write: int) -> None:
     """Write with a limit on the size of a file; say the error, or that there was none."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (quota, quota))
@@ -121,7 +152,20 @@ def hold(say: Say, address: str, seconds: float) -> None:
     connection.close()
 
 
-ROLES = {f.__name__: f for f in (write_on, take_turns, read_on, write_under_quota, hold)}
+ROLES = {
+    role.__name__: role
+    for role in (
+        write_on,
+        take_turns,
+        read_on,
+        write_own_table,
+        write_own_range,
+        append_the_same,
+        spill,
+        write_under_quota,
+        hold,
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -192,7 +236,12 @@ def nursery(folder: Path) -> Iterator[Nursery]:
     """Run this file as the process that workers are forked from."""
     command = [sys.executable, str(Path(__file__).resolve())]
     places = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(reversed(places)), "POLARS_MAX_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(reversed(places)),
+        "POLARS_MAX_THREADS": "1",
+        "TMPDIR": str(folder),
+    }
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
