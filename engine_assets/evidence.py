@@ -9,7 +9,8 @@ import dagster as dg
 
 from engine_assets.portfolio import decision_config, market, prices_and_funding
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
-from engine_assets.table_asset import asset_key, column_schema, picture
+from engine_assets.table_asset import Made, asset_key, column_schema, picture, table_asset
+from engine_assets.training import boosting_config, training_rows
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from engine.portfolio.decide import DecisionConfig
     from engine.portfolio.paper_trading import Market
 
-__all__ = ["ATTEMPTS", "CANDIDATES", "IN_FORCE", "OVERFITTING", "TABLES", "evidence"]
+__all__ = [
+    "ATTEMPTS",
+    "CANDIDATES",
+    "CROSS_VALIDATION",
+    "IN_FORCE",
+    "OVERFITTING",
+    "TABLES",
+    "cross_validation",
+    "evidence",
+]
 
 IN_FORCE = "in force"
 
@@ -71,7 +81,19 @@ ATTEMPTS = Table(
     ),
     ("number",),
 )
-TABLES = (CANDIDATES, OVERFITTING, ATTEMPTS)
+CROSS_VALIDATION = Table(
+    "predictions",
+    "cross_validation",
+    "Skill of the direction model along each path of combinatorial purged cross-validation.",
+    (
+        Column("path", "BIGINT", "One way to put the test groups together."),
+        Column("gain", "DOUBLE", "In log loss over the base rate of all rows."),
+        Column("auc", "DOUBLE", "Area under the ROC curve."),
+    ),
+    ("path",),
+)
+TABLES = (CANDIDATES, OVERFITTING, ATTEMPTS, CROSS_VALIDATION)
+_DECIDED_TOGETHER = (CANDIDATES, OVERFITTING, ATTEMPTS)
 _SUBJECT = "daily decision"
 _CODE_VERSION = "1"
 _INPUTS = (
@@ -95,7 +117,7 @@ def _spec(table: Table) -> dg.AssetSpec:
     )
 
 
-@dg.multi_asset(name="evidence", specs=[_spec(table) for table in TABLES])
+@dg.multi_asset(name="evidence", specs=[_spec(table) for table in _DECIDED_TOGETHER])
 def evidence(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
@@ -136,7 +158,7 @@ def evidence(
         facts[ATTEMPTS] = _verdict(decision)
         facts[CANDIDATES] = {"equity": picture(_drawn(wide))}
     made[OVERFITTING] = _overfitting(wide, ledger.trials(stored, _SUBJECT))
-    for table in TABLES:
+    for table in _DECIDED_TOGETHER:
         frame = made[table].select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
         write = warehouse.append_new if table is ATTEMPTS else warehouse.replace
         rows = write(table, frame)
@@ -266,3 +288,39 @@ def _overfitting(wide: "pl.DataFrame", trials: Any) -> "pl.DataFrame":
         except (ValueError, NotEnoughDataError) as error:
             say("PBO", None, str(error))
     return pl.DataFrame(lines, schema=OVERFITTING.polars_schema)
+
+
+@table_asset(
+    CROSS_VALIDATION.full_name,
+    CROSS_VALIDATION,
+    deps=["features.matrix", "features.labels", "regimes.probabilities"],
+    group="evaluation",
+    code_version="1",
+    kinds={"lightgbm", "skfolio"},
+    pool="train",
+)
+def cross_validation(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """Forecast every stretch of the history by models fitted on others, with purge and embargo.
+
+    It shows how much the skill depends on the history that happened to come; a walk forward shows one path.
+    """
+    from engine.alpha.cross_validation import cross_validate
+    from engine.features.catalogue import CATALOGUE
+    from engine.plots import bar_chart
+
+    bar = settings.bar_duration
+    rows = training_rows(warehouse, settings, settings.first_moment, datetime.max)  # noqa: DTZ901  all there is
+    embargo = CATALOGUE.warmup * bar
+    frame = cross_validate(rows, boosting_config(settings), bar, embargo=embargo)
+    drawn = bar_chart(
+        [f"path {path}" for path in frame["path"]],
+        {"gain": frame["gain"].to_numpy()},
+        "Gain in log loss over the base rate, by path",
+        "nats",
+    )
+    figures = {
+        "median gain": float(frame["gain"].median()),  # type: ignore[arg-type]
+        "worst path": float(frame["gain"].min()),  # type: ignore[arg-type]
+        "median AUC": float(frame["auc"].median()),  # type: ignore[arg-type]
+    }
+    return Made(frame, pictures={"paths": drawn}, figures=figures)

@@ -64,6 +64,7 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         evaluation.backtests,
         evaluation.explanations,
         evidence.evidence,
+        evidence.cross_validation,
     ]
 
 

@@ -25,6 +25,8 @@ _DESCRIPTIONS = {
     "evaluation": "What the decisions earned beside simple alternatives, and whether anything beats them.",
     "quality_checks": "Every asset check on what is stored, without making anything anew.",
 }
+# A chain of small steps: a process for each would take longer than the steps.
+_IN_ONE_PROCESS = {"execution": {"config": {"in_process": {}}}}
 _MAX_RUNTIME_S = {
     "ingest": 1_800,
     "nightly_retraining": 7_200,
@@ -42,6 +44,7 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
             selection=dg.AssetSelection.groups(*groups),
             description=_DESCRIPTIONS[name],
             tags={"dagster/max_runtime": str(_MAX_RUNTIME_S[name])},
+            config=_IN_ONE_PROCESS if name == "daily_rebalance" else None,
         )
         for name, groups in JOB_GROUPS.items()
     ]

@@ -37,6 +37,7 @@ def sections(warehouse: Warehouse) -> list[Section]:
         _skill(warehouse),
         _coverage(warehouse),
         _money(warehouse),
+        _evidence(warehouse),
         _weights(warehouse),
     ]
 
@@ -106,6 +107,27 @@ def _money(warehouse: Warehouse) -> Section:
     )
 
 
+def _evidence(warehouse: Warehouse) -> Section:
+    rows = warehouse.frame("SELECT measure, value, reading FROM trading.overfitting_report ORDER BY position")
+    asked = warehouse.frame(
+        "SELECT number, searched, p_value, alpha, promoted FROM trading.attempt_ledger "
+        "ORDER BY number DESC LIMIT 1"
+    )
+    lines = [(m, "-" if v is None else f"{v:.4g}", reading) for m, v, reading in rows.iter_rows()]
+    for number, searched, p_value, alpha, promoted in asked.iter_rows():
+        answer = "one alternative passes the gate" if promoted else "keep what is in force"
+        p = "untested" if p_value is None else f"p = {p_value:.3g}"
+        lines.append(
+            ("promotion gate", answer, f"attempt {number}: {p} among {searched}, {alpha:.3g} allowed")
+        )
+    return Section(
+        "Evidence",
+        "What selection alone would have found, and whether another way to decide is better beyond it.",
+        ("measure", "value", "reading"),
+        lines,
+    )
+
+
 def _weights(warehouse: Warehouse) -> Section:
     rows = warehouse.frame(
         "SELECT symbol, decided_at, direction, confidence, weight, risk_share, trade, reasons "
@@ -150,7 +172,7 @@ def print_summary(
     console.print(f"  pictures and these tables   {report}")
     console.print(f"  equity curve                {report.parent / 'equity.png'}")
     console.print("  graph, checks, lineage      make ui   then http://127.0.0.1:3000")
-    console.print(f"  everything, in SQL          duckdb {settings.warehouse}")
+    console.print(f"  everything, in SQL          {warehouse.store.shell}", markup=False, soft_wrap=True)
 
 
 def equity_picture(warehouse: Warehouse) -> bytes:

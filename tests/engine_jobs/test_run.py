@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from polars.testing import assert_frame_equal
 
+from engine_assets.portfolio import paper_trading
+from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -243,3 +246,19 @@ def test_the_kill_switch_holds_until_a_person_lifts_it(copied: Path) -> None:
     later(copied, days=3)
     newest = warehouse.frame("SELECT book_after FROM trading.decisions ORDER BY number DESC LIMIT 1").item()
     assert "it is back" in newest
+
+
+def test_on_a_live_market_a_day_that_was_missed_is_not_decided_afterwards(copied: Path) -> None:
+    warehouse = Warehouse(address=str(copied / "engine.duckdb"))
+    settings = Settings(source="exchange", warehouse=warehouse.address)
+    done = dg.materialize([paper_trading], resources={"warehouse": warehouse, "settings": settings})
+    assert done.success
+    lines = warehouse.frame("SELECT number, ts, inputs FROM trading.decisions WHERE book = 'live'")
+    newest = warehouse.frame("SELECT max(ts) AS ts FROM trading.decisions WHERE book <> 'live'")
+    assert lines.select("number", "ts").rows() == [(1, newest["ts"][0])]
+    # and what is months old opens nothing
+    stale = warehouse.frame(
+        "SELECT reason FROM portfolio.decision_reasons "
+        "WHERE book = 'live' AND name = 'data freshness' AND value = 0"
+    )
+    assert stale.height == 2
