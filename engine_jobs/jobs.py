@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -26,7 +26,7 @@ _DESCRIPTIONS = {
     "quality_checks": "Every asset check on what is stored, without making anything anew.",
 }
 # A chain of small steps: a process for each would take longer than the steps.
-_IN_ONE_PROCESS = {"execution": {"config": {"in_process": {}}}}
+_IN_ONE_PROCESS: dict[str, Any] = {"execution": {"config": {"in_process": {}}}}
 _MAX_RUNTIME_S = {
     "ingest": 1_800,
     "nightly_retraining": 7_200,
