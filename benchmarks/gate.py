@@ -2,7 +2,7 @@
 
 Run from the project root: ``python -m benchmarks.gate``; ``python -m benchmarks.gate 0.1`` with a tenth of
 the repetitions. Prints one line of JSON, then the table: each claim with its Clopper-Pearson 95 % interval
-and the limit required of it. Everything goes through the public `PromotionGate.decide`, at its defaults.
+and the limit required of it. A full run also writes the table into the README. Everything goes through the public `PromotionGate.decide`, at its defaults.
 
 Baselines are market noise with t(4) tails; candidates differ from it by an AR(phi) with t(5) shocks, half as
 volatile. An edge is planted in standard errors of the mean difference.
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from engine.evaluation.e_process import EProcess
 from engine.evaluation.promotion_gate import PromotionGate
 
 Floats = NDArray[np.float64]
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+OPENED, CLOSED = "<!-- measured by benchmarks.gate -->", "<!-- end of benchmarks.gate -->"
 
 PERIODS, NIGHT_PERIODS, NIGHTS, LOOKS = 500, 250, 60, 1000
 DEVIATION = 0.005
@@ -215,9 +219,13 @@ def main() -> None:
         "promoted": {claim.name: [claim.promoted, claim.repetitions] for claim in claims},
     }
     print(json.dumps(result))
-    print("| claim | promoted | 95 % interval (repetitions) | required |\n|---|---|---|---|")
-    for claim in claims:
-        print("| " + " | ".join(claim.row()) + " |")
+    lines = ["| claim | promoted | 95 % interval (repetitions) | required |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(claim.row()) + " |" for claim in claims]
+    print("\n".join(lines))
+    if share == 1.0:
+        before, _, after = README.read_text(encoding="utf-8").partition(f"{OPENED}\n")
+        _, _, rest = after.partition(CLOSED)
+        README.write_text("\n".join([before + OPENED, *lines, CLOSED]) + rest, encoding="utf-8")
 
 
 if __name__ == "__main__":

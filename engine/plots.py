@@ -43,6 +43,8 @@ __all__ = [
 REGIME_COLOURS = {"TREND": "#2f855a", "RANGE": "#a0aec0", "PANIC": "#c53030"}
 _CYCLE = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#718096", "#b7791f", "#319795")
 _MAX_POINTS = 1_500
+# A range narrower than this has too few round numbers for a logarithmic axis.
+_LOG_FROM = 3.0
 _STYLE: Any = {
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -228,10 +230,12 @@ def equity_and_drawdown(ts: Sequence[datetime], equity: Mapping[str, ArrayLike],
             top.plot(times, path[keep], label=name, lw=width)
             bottom.plot(times, (path / np.maximum.accumulate(path) - 1)[keep], lw=width)
         top.set(title=title, ylabel="equity, start = 1")
-        top.set_yscale("log")
-        top.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        low, high = top.get_ylim()
+        if low > 0 and high / low > _LOG_FROM:
+            top.set_yscale("log")
+            top.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+            top.yaxis.set_minor_formatter(mticker.NullFormatter())
         top.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
-        top.yaxis.set_minor_formatter(mticker.NullFormatter())
         top.legend(loc="best", ncols=2)
         bottom.set_ylabel("drawdown")
         bottom.yaxis.set_major_formatter(mticker.PercentFormatter(1.0, decimals=0))
