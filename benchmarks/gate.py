@@ -2,7 +2,8 @@
 
 Run from the project root: ``python -m benchmarks.gate``; ``python -m benchmarks.gate 0.1`` with a tenth of
 the repetitions. Prints one line of JSON, then the table: each claim with its Clopper-Pearson 95 % interval
-and the limit required of it. A full run also writes the table into the README. Everything goes through the public `PromotionGate.decide`, at its defaults.
+and the limit required of it. A full run also writes the table into the README. Everything goes through the
+public `PromotionGate.decide`, at its defaults.
 
 Baselines are market noise with t(4) tails; candidates differ from it by an AR(phi) with t(5) shocks, half as
 volatile. An edge is planted in standard errors of the mean difference.
