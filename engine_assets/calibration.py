@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from engine_assets.table_asset import Made, asset_key, stored, table_asset
+from engine_assets.table_asset import Made, asset_key, stored, table_asset, table_specs
 from engine_assets.windows import read_splits
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -98,20 +98,16 @@ def predicted(warehouse: Warehouse, fold: int) -> "pl.DataFrame":
     return warehouse.frame(PREDICTIONS_SQL, [fold])
 
 
-def _spec(table: Table) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        asset_key(table.full_name),
-        deps=[asset_key(name) for name in _INPUTS],
-        group_name="calibration",
-        description=table.description,
-        owners=["team:research"],
-        kinds={"duckdb", "numba"},
+@dg.multi_asset(
+    name="calibrated",
+    specs=table_specs(
+        (CALIBRATED, CALIBRATORS),
+        deps=_INPUTS,
+        group="calibration",
         code_version=_CODE_VERSION,
-        metadata={"dagster/table_name": table.full_name},
-    )
-
-
-@dg.multi_asset(name="calibrated", specs=[_spec(table) for table in (CALIBRATED, CALIBRATORS)])
+        kinds={"numba"},
+    ),
+)
 def calibrated(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:

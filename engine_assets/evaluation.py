@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from engine_assets.journal import CURRENT_BOOK
-from engine_assets.table_asset import Made, asset_key, picture, stored, table_asset
+from engine_assets.table_asset import Made, asset_key, picture, stored, table_asset, table_specs
 from engine_assets.training import REGISTRY, training_rows
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -130,20 +130,12 @@ _INPUTS = (
 _CODE_VERSION = "2"
 
 
-def _spec(table: Table, kinds: set[str]) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        asset_key(table.full_name),
-        deps=[asset_key(name) for name in _INPUTS],
-        group_name="evaluation",
-        description=table.description,
-        owners=["team:research"],
-        kinds={"duckdb", *kinds},
-        code_version=_CODE_VERSION,
-        metadata={"dagster/table_name": table.full_name},
-    )
-
-
-@dg.multi_asset(name="backtests", specs=[_spec(table, {"numba"}) for table in _BACKTESTED])
+@dg.multi_asset(
+    name="backtests",
+    specs=table_specs(
+        _BACKTESTED, deps=_INPUTS, group="evaluation", code_version=_CODE_VERSION, kinds={"numba"}
+    ),
+)
 def backtests(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
@@ -218,7 +210,7 @@ def backtests(
         METRICS: {"figures": _grid(made[METRICS])},
         BACKTEST_REPORT: {"tear sheet": dg.MetadataValue.path(str(page)) if page else "too few days"},
     }
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
 
 
 @dg.asset_check(

@@ -9,7 +9,7 @@ import dagster as dg
 
 from engine_assets.portfolio import decision_config, market, prices_and_funding
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
-from engine_assets.table_asset import Made, asset_key, column_schema, picture, table_asset
+from engine_assets.table_asset import Made, picture, stored, table_asset, table_specs
 from engine_assets.training import boosting_config, training_rows
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -104,20 +104,12 @@ _INPUTS = (
 )
 
 
-def _spec(table: Table) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        asset_key(table.full_name),
-        deps=[asset_key(name) for name in _INPUTS],
-        group_name="evaluation",
-        description=table.description,
-        owners=["team:research"],
-        kinds={"duckdb", "numba"},
-        code_version=_CODE_VERSION,
-        metadata={"dagster/table_name": table.full_name},
-    )
-
-
-@dg.multi_asset(name="evidence", specs=[_spec(table) for table in _DECIDED_TOGETHER])
+@dg.multi_asset(
+    name="evidence",
+    specs=table_specs(
+        _DECIDED_TOGETHER, deps=_INPUTS, group="evaluation", code_version=_CODE_VERSION, kinds={"numba"}
+    ),
+)
 def evidence(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
@@ -134,7 +126,7 @@ def evidence(
     inputs = warehouse.versions(_INPUTS)
     config = decision_config(settings)
     returns = _replayed(warehouse, settings, {IN_FORCE: config, **alternatives(config)})
-    stored = (
+    known = (
         warehouse.frame("SELECT * FROM trading.attempt_ledger ORDER BY number")
         if warehouse.exists(ATTEMPTS.full_name)
         else ledger.empty()
@@ -143,7 +135,7 @@ def evidence(
     facts: dict[Table, dict[str, Any]] = {}
     wide = returns.pivot(on="candidate", index="day", values="net_return", maintain_order=True).sort("day")
     if wide.height > 1:
-        decision = _asked(wide, returns, ledger.next_alpha(stored, _SUBJECT), settings)
+        decision = _asked(wide, returns, ledger.next_alpha(known, _SUBJECT), settings)
         candidates = wide.drop("day", IN_FORCE).to_numpy()
         spread = candidates.std(axis=0)
         sharpes = candidates.mean(axis=0)[spread > 0] / spread[spread > 0]
@@ -153,26 +145,26 @@ def evidence(
             subject=_SUBJECT,
             sharpes=sharpes if sharpes.size else None,
         )
-        stored = ledger.append(stored, attempt)
-        made[ATTEMPTS] = stored.tail(1)
-        facts[ATTEMPTS] = _verdict(decision)
+        known = ledger.append(known, attempt)
+        made[ATTEMPTS] = known.tail(1)
+        # Kept here too: a ledger cut off at its end has a whole chain, but another last hash.
+        facts[ATTEMPTS] = {**_verdict(decision), "last hash": ledger.head(known)}
         facts[CANDIDATES] = {"equity": picture(_drawn(wide))}
-    made[OVERFITTING] = _overfitting(wide, ledger.trials(stored, _SUBJECT))
-    for table in _DECIDED_TOGETHER:
-        frame = made[table].select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
-        write = warehouse.append_new if table is ATTEMPTS else warehouse.replace
-        rows = write(table, frame)
-        warehouse.record(
-            asset=table.full_name,
-            code_version=_CODE_VERSION,
-            inputs=inputs,
-            settings_hash=settings.fingerprint(),
-            run_id=context.run.run_id,
-        )
-        shown: dict[str, Any] = {"dagster/row_count": rows, "dagster/column_schema": column_schema(table)}
-        yield dg.MaterializeResult(
-            asset_key=asset_key(table.full_name), metadata={**shown, **facts.get(table, {})}
-        )
+    made[OVERFITTING] = _overfitting(wide, ledger.trials(known, _SUBJECT))
+    made = {
+        table: made[table].select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
+        for table in _DECIDED_TOGETHER
+    }
+    yield from stored(
+        context,
+        warehouse,
+        settings,
+        made,
+        inputs,
+        _CODE_VERSION,
+        lambda table: facts.get(table, {}),
+        append_only=(ATTEMPTS,),
+    )
 
 
 def _replayed(

@@ -14,7 +14,7 @@ import dagster as dg
 from engine_assets import journal
 from engine_assets.journal import ARTIFACTS, BOOKS, DECISIONS
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
-from engine_assets.table_asset import asset_key, column_schema, picture
+from engine_assets.table_asset import picture, stored, table_specs
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -162,20 +162,10 @@ def market(candles: "pl.DataFrame", funding: "pl.DataFrame", settings: Settings)
     return Market(panel, funding_panel(funding, panel), costs)
 
 
-def _spec(table: Table) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        asset_key(table.full_name),
-        deps=[asset_key(name) for name in _INPUTS],
-        group_name="portfolio",
-        description=table.description,
-        owners=["team:research"],
-        kinds={"duckdb", "skfolio"},
-        code_version=_CODE_VERSION,
-        metadata={"dagster/table_name": table.full_name},
-    )
-
-
-@dg.multi_asset(name="paper_trading", specs=[_spec(table) for table in TABLES])
+@dg.multi_asset(
+    name="paper_trading",
+    specs=table_specs(TABLES, deps=_INPUTS, group="portfolio", code_version=_CODE_VERSION, kinds={"skfolio"}),
+)
 def paper_trading(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
@@ -211,7 +201,7 @@ def paper_trading(
             days.append(day)
             if len(days) % 250 == 0:
                 context.log.info("%s days decided, now at %s", len(days), day.decided_at)
-        made = _frames(days, name, last, settings)
+        made |= _frames(days, name, last, settings)
         made[ARTIFACTS] = journal.artifacts(warehouse, rows["fold"].unique().to_list())
         made[DECISIONS] = journal.lines(
             days, rows, name, last, config, inputs, context.run.run_id, switch_orders, warehouse
@@ -219,22 +209,16 @@ def paper_trading(
     used = (context.run.run_id, name, datetime.now(UTC).replace(tzinfo=None))
     made[BOOKS] = pl.DataFrame([used], BOOKS.polars_schema, orient="row")
     # The journal comes last: after a crash in between, the same lines are made again and found in place.
-    for table in TABLES:
-        new = warehouse.append_new(table, made[table])
-        warehouse.record(
-            asset=table.full_name,
-            code_version=_CODE_VERSION,
-            inputs=inputs,
-            settings_hash=settings.fingerprint(),
-            run_id=context.run.run_id,
-        )
-        facts: dict[str, Any] = {
-            "dagster/row_count": new,
-            "dagster/column_schema": column_schema(table),
-            "book": name,
-            **_shown(table, warehouse, name),
-        }
-        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=facts)
+    yield from stored(
+        context,
+        warehouse,
+        settings,
+        made,
+        inputs,
+        _CODE_VERSION,
+        lambda table: {"book": name, **_shown(table, warehouse, name)},
+        append_only=TABLES,
+    )
 
 
 def _frames(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from engine_assets.table_asset import asset_key, picture, stored
+from engine_assets.table_asset import asset_key, picture, stored, table_specs
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -71,20 +71,16 @@ def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "RegimeHistory"
     )
 
 
-def _spec(table: Table) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        asset_key(table.full_name),
-        deps=[asset_key("staging.candles")],
-        group_name="regimes",
-        description=table.description,
-        owners=["team:research"],
-        kinds={"duckdb", "hmmlearn", "polars"},
+@dg.multi_asset(
+    name="regime_history",
+    specs=table_specs(
+        TABLES,
+        deps=["staging.candles"],
+        group="regimes",
         code_version=_CODE_VERSION,
-        metadata={"dagster/table_name": table.full_name},
-    )
-
-
-@dg.multi_asset(name="regime_history", specs=[_spec(table) for table in TABLES])
+        kinds={"hmmlearn", "polars"},
+    ),
+)
 def regime_history(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
@@ -122,7 +118,7 @@ def regime_history(
         }
     }
     made = {PROBABILITIES: frame, DETECTORS: detectors}
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
 
 
 @dg.asset_check(

@@ -7,7 +7,7 @@ partition only, because the event log keeps every byte for good.
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Made", "asset_key", "column_schema", "picture", "stored", "table_asset"]
+__all__ = ["Made", "asset_key", "column_schema", "picture", "stored", "table_asset", "table_specs"]
 
 TableSource = Table | Callable[[], Table]
 
@@ -146,6 +146,29 @@ def table_asset(
     return declare
 
 
+def table_specs(
+    tables: Iterable[Table], *, deps: Sequence[str], group: str, code_version: str, kinds: set[str]
+) -> list[dg.AssetSpec]:
+    """Declare tables that one computation makes together; arguments as in `table_asset`."""
+    return [
+        dg.AssetSpec(
+            asset_key(table.full_name),
+            deps=[asset_key(name) for name in deps],
+            group_name=group,
+            description=table.description,
+            owners=["team:research"],
+            kinds={"duckdb", *kinds},
+            code_version=code_version,
+            metadata={"dagster/table_name": table.full_name},
+        )
+        for table in tables
+    ]
+
+
+def _nothing(_: Table) -> Mapping[str, Any]:
+    return {}
+
+
 def stored(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
@@ -153,14 +176,16 @@ def stored(
     made: Mapping[Table, "pl.DataFrame"],
     inputs: Mapping[str, str],
     code_version: str,
-    facts: Mapping[Table, Mapping[str, Any]] | None = None,
+    facts: Callable[[Table], Mapping[str, Any]] = _nothing,
+    append_only: Collection[Table] = (),
 ) -> Iterator[dg.MaterializeResult]:
     """Write the tables that one computation makes together, each with where it came from.
 
-    `inputs` are the content versions that were read, `facts` what each table's page shows beside its columns.
+    `inputs` are the content versions that were read, `facts` gives what a table's page shows beside its
+    columns, asked once the table is written. Of a table in `append_only` stored rows stay as they are.
     """
     for table, frame in made.items():
-        rows = warehouse.replace(table, frame)
+        rows = (warehouse.append_new if table in append_only else warehouse.replace)(table, frame)
         warehouse.record(
             asset=table.full_name,
             code_version=code_version,
@@ -171,7 +196,7 @@ def stored(
         shown: dict[str, Any] = {
             "dagster/row_count": rows,
             "dagster/column_schema": column_schema(table),
-            **((facts or {}).get(table, {})),
+            **facts(table),
         }
         yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=shown)
 

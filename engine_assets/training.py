@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from engine_assets.table_asset import Made, asset_key, stored, table_asset
+from engine_assets.table_asset import Made, stored, table_asset, table_specs
 from engine_assets.windows import SPLITS, read_splits
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -193,20 +193,17 @@ def kept_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
     return tuple(name for name in FEATURES if name in set(kept["feature"]))
 
 
-def _spec(table: Table) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        asset_key(table.full_name),
-        deps=[asset_key(name) for name in _FORECAST_INPUTS],
-        group_name="training",
-        description=table.description,
-        owners=["team:research"],
-        kinds={"duckdb", "lightgbm"},
+@dg.multi_asset(
+    name="forecasts",
+    specs=table_specs(
+        (REGISTRY, FORECASTS),
+        deps=_FORECAST_INPUTS,
+        group="training",
         code_version=_CODE_VERSION,
-        metadata={"dagster/table_name": table.full_name},
-    )
-
-
-@dg.multi_asset(name="forecasts", specs=[_spec(table) for table in (REGISTRY, FORECASTS)], pool="train")
+        kinds={"lightgbm"},
+    ),
+    pool="train",
+)
 def forecasts(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
