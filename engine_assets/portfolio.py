@@ -208,7 +208,6 @@ def paper_trading(
         )
     used = (context.run.run_id, name, datetime.now(UTC).replace(tzinfo=None))
     made[BOOKS] = pl.DataFrame([used], BOOKS.polars_schema, orient="row")
-    # The journal comes last: after a crash in between, the same lines are made again and found in place.
     yield from stored(
         context,
         warehouse,
@@ -291,8 +290,7 @@ def _shown(table: Table, warehouse: Warehouse, name: str) -> dict[str, Any]:
 
     if table is TARGETS:
         rows = warehouse.frame(
-            "SELECT ts, symbol, weight, allocated FROM portfolio.target_positions WHERE book = ? "
-            "ORDER BY ts, symbol",
+            "SELECT ts, symbol, weight FROM portfolio.target_positions WHERE book = ? ORDER BY ts, symbol",
             [name],
         )
         if rows.is_empty():

@@ -16,6 +16,7 @@ from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from engine.calibration.conformal import ConformalPredictor
+    from engine.calibration.walk_forward import with_side
     from engine.portfolio.decide import Decision
 
 __all__ = ["Recomputed", "broken_line", "recompute"]
@@ -75,8 +76,7 @@ def recompute(warehouse: Warehouse, settings: Settings, line: Mapping[str, Any])
     rows = pl.DataFrame(load(line["features"])["features"], schema=names, nan_to_null=True)
     rows = rows.with_columns(signals["symbol"], pl.lit(line["ts"]).alias("ts"), pl.lit(1.0).alias("scale"))
     forecaster = BoostingPredictor.from_bytes(_artifact(warehouse, line["model"])["content"])
-    p_up = forecaster.predict(rows, forecaster.schema_hash)["p_up"].to_numpy()
-    raw = np.maximum(p_up, 1.0 - p_up)
+    raw = with_side(forecaster.predict(rows, forecaster.schema_hash))["raw_confidence"].to_numpy()
 
     probabilities = signals.select(f"p_{name.lower()}" for name in REGIMES).to_numpy()
     known = np.isfinite(probabilities.astype(float)).all(axis=1)

@@ -108,8 +108,8 @@ def views(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def closes(warehouse: Warehouse, settings: Settings, after: datetime) -> pl.DataFrame:
-    """Daily closes after a moment, as `engine.portfolio.walk_forward.daily_closes` gives them."""
-    from engine.portfolio.walk_forward import daily_closes
+    """Daily closes after a moment, as `engine.portfolio.daily_closes.daily_closes` gives them."""
+    from engine.portfolio.daily_closes import daily_closes
 
     bar = int(settings.bar_duration.total_seconds())
     return daily_closes(warehouse.frame(_CLOSES_SQL, [after, bar, bar]), settings.bar_duration)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from resources import provenance, warehouse_writes
 from resources.settings import Settings
 from resources.table import Table
 from resources.warehouse import Warehouse
@@ -179,22 +180,29 @@ def stored(
     facts: Callable[[Table], Mapping[str, Any]] = _nothing,
     append_only: Collection[Table] = (),
 ) -> Iterator[dg.MaterializeResult]:
-    """Write the tables that one computation makes together, each with where it came from.
+    """Write the tables that one computation makes, all or none, each with where it came from.
 
     `inputs` are the content versions that were read, `facts` gives what a table's page shows beside its
-    columns, asked once the table is written. Of a table in `append_only` stored rows stay as they are.
+    columns, asked once the tables are written. Of a table in `append_only` stored rows stay as they are.
     """
-    for table, frame in made.items():
-        rows = (warehouse.append_new if table in append_only else warehouse.replace)(table, frame)
-        warehouse.record(
-            asset=table.full_name,
-            code_version=code_version,
-            inputs=inputs,
-            settings_hash=settings.fingerprint(),
-            run_id=context.run.run_id,
-        )
+    checked = {table: table.check(frame) for table, frame in made.items()}
+    rows: dict[Table, int] = {}
+    names = [*(table.full_name for table in made), provenance.MATERIALIZATIONS.full_name]
+    with warehouse.write(names) as connection:
+        for table, frame in checked.items():
+            put = warehouse_writes.append_new if table in append_only else warehouse_writes.replace
+            rows[table] = put(connection, table, frame)
+            provenance.record(
+                connection,
+                table.full_name,
+                code_version,
+                inputs,
+                settings.fingerprint(),
+                context.run.run_id,
+            )
+    for table in made:
         shown: dict[str, Any] = {
-            "dagster/row_count": rows,
+            "dagster/row_count": rows[table],
             "dagster/column_schema": column_schema(table),
             **facts(table),
         }

@@ -16,6 +16,7 @@ from engine.alpha.boosting import BoostingPredictor
 from engine.alpha.walk_forward import FEATURES, SCHEMA_HASH, with_scale
 from engine.alternative.features import alternative_features
 from engine.calibration.conformal import ConformalPredictor
+from engine.calibration.walk_forward import with_side
 from engine.features.catalogue import CATALOGUE
 from engine.regimes.detector import RegimeDetector
 from engine.regimes.observations import observations as regime_observations
@@ -92,11 +93,7 @@ def predict_new_bars(
     )
     rows = with_scale(rows.sort("ts", "symbol"), horizon)
     p_up = models.forecaster.predict(rows, SCHEMA_HASH)["p_up"]
-    stated = rows.with_columns(
-        direction=pl.when(p_up >= 0.5).then(1).otherwise(-1).cast(pl.Int64),
-        raw_confidence=pl.max_horizontal(p_up, 1.0 - p_up),
-        features=pl.concat_list(pl.col(FEATURES)),
-    )
+    stated = with_side(rows.with_columns(p_up, features=pl.concat_list(pl.col(FEATURES))))
     calibrated = models.calibrator.calibrate_rows(stated["raw_confidence"].to_numpy(), stated["regime"])
     return stated.with_columns(
         confidence=pl.Series(calibrated.confidence).fill_nan(None),

@@ -17,7 +17,7 @@ from engine.calibration.coverage import effective_outcomes
 from engine.errors import NotEnoughDataError
 from engine.evaluation.splits import Split, select
 
-__all__ = ["COVERAGE_LEVEL", "CalibratedFold", "calibrate_fold", "calibrator_at"]
+__all__ = ["COVERAGE_LEVEL", "CalibratedFold", "calibrate_fold", "calibrator_at", "with_side"]
 
 COVERAGE_LEVEL = 0.90
 _REFIT = timedelta(days=7)
@@ -167,12 +167,19 @@ _COLUMNS: Sequence[str] = (
 )
 
 
+def with_side(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the side that ``p_up`` predicts, ``direction``, and what it states for it, ``raw_confidence``."""
+    p_up = pl.col("p_up")
+    return rows.with_columns(
+        direction=pl.when(p_up >= 0.5).then(1).otherwise(-1).cast(pl.Int64),
+        raw_confidence=pl.max_horizontal(p_up, 1.0 - p_up),
+    )
+
+
 def _prepared(predictions: pl.DataFrame, bar: timedelta) -> pl.DataFrame:
     """Rows in order of time, with the side predicted, whether it was right, and both clocks."""
     up = pl.col("p_up") >= 0.5
-    return predictions.sort("ts", "symbol").with_columns(
-        direction=pl.when(up).then(1).otherwise(-1).cast(pl.Int64),
-        raw_confidence=pl.max_horizontal(pl.col("p_up"), 1.0 - pl.col("p_up")),
+    return with_side(predictions.sort("ts", "symbol")).with_columns(
         correct=pl.when(pl.col("label").is_not_null()).then((pl.col("label") > 0) == up),
         # Decided when the bar closes; known at the label's end, and never to decisions before it.
         decided_at=(pl.col("ts") + bar).dt.epoch("us"),

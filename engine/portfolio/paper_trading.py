@@ -162,7 +162,7 @@ def trade_days(
         ``decided_at, symbol`` and the further fields of `SymbolView`, one row for each symbol that had a bar.
         A symbol without a row on a day is viewed as unknown.
     closes : DataFrame
-        From `engine.portfolio.walk_forward.daily_closes`, with the history before the first day.
+        From `engine.portfolio.daily_closes.daily_closes`, with the history before the first day.
     market : Market
     config : DecisionConfig
     fill_at : datetime, optional

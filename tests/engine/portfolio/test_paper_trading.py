@@ -15,9 +15,9 @@ from engine.evaluation.panel import Panel
 from engine.evaluation.paper_broker import Account
 from engine.portfolio import optimizer as optimizer_module
 from engine.portfolio.alternatives import alternatives
+from engine.portfolio.daily_closes import daily_closes
 from engine.portfolio.decide import DecisionConfig
 from engine.portfolio.paper_trading import Book, Market, TradingDay, decide_again, trade_days
-from engine.portfolio.walk_forward import daily_closes
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2024, 1, 1)
