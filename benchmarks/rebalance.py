@@ -1,9 +1,9 @@
 """How long ``daily_rebalance`` takes from new bars to orders, on a warehouse that the main job has made.
 
 ``ENGINE_WAREHOUSE=... python -m benchmarks.rebalance``, with the settings that the warehouse was made with.
-On a copy, the last two days are taken out of what the training has stated and of the journal, as if the bars
-had just come; then the job runs as its schedule runs it, in one process. Prints a line of JSON: seconds of each
-step, until the orders are placed, and of the whole job with its checks.
+On a copy, the last two days are taken out of what the training has stated and of the journal, as if the
+bars had just come; then the job runs as its schedule runs it, in one process. Prints a line of JSON: seconds
+of each step, until the orders are placed, and of the whole job with its checks.
 """
 
 from __future__ import annotations

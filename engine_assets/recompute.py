@@ -16,7 +16,6 @@ from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from engine.calibration.conformal import ConformalPredictor
-    from engine.calibration.walk_forward import with_side
     from engine.portfolio.decide import Decision
 
 __all__ = ["Recomputed", "broken_line", "recompute"]
@@ -68,6 +67,7 @@ def recompute(warehouse: Warehouse, settings: Settings, line: Mapping[str, Any])
 
     from engine.alpha.boosting import BoostingPredictor
     from engine.calibration.conformal import ConformalPredictor
+    from engine.calibration.walk_forward import with_side
     from engine.portfolio.paper_trading import decide_again
     from engine.regimes.names import REGIMES
 
