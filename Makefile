@@ -32,8 +32,8 @@ ui: setup ## The asset graph in the browser, on loopback port 3000
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 lint: setup ## Style, types, import rule, definitions
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --no-cache .
+	@$(BIN)/ruff format --no-cache --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/dagster definitions validate -w workspace.yaml --log-level warning

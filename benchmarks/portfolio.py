@@ -34,10 +34,10 @@ from engine.evaluation.panel import Panel, panel_from_candles, weights_panel
 from engine.portfolio.allocation import PortfolioConfig
 from engine.portfolio.covariance import usable_assets
 from engine.portfolio.covariance_choice import shrunk_covariance
+from engine.portfolio.daily_closes import daily_closes
 from engine.portfolio.optimizer import PortfolioRiskOptimizer
 from engine.portfolio.rebalance import drifted_weights, no_trade_band
 from engine.portfolio.risk_budget import inverse_volatility
-from engine.portfolio.walk_forward import daily_closes
 from resources.warehouse import Warehouse
 
 Floats = NDArray[np.float64]
