@@ -199,7 +199,7 @@ def main() -> None:
     candles = warehouse.frame(
         "SELECT symbol, ts, open, close, volume FROM staging.candles ORDER BY symbol, ts"
     )
-    regimes = warehouse.frame("SELECT ts, p_trend, p_range, p_panic FROM regimes.probabilities")
+    regimes = warehouse.frame("SELECT ts, p_trend, p_range, p_panic FROM regimes.market_regimes")
     market = daily_market(candles, regimes)
     panel = panel_from_candles(candles.filter(pl.col("ts") >= START - BAR), BAR)
     print(

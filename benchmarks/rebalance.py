@@ -24,7 +24,12 @@ from resources.feeds.open_feed import open_feed
 from resources.settings import load_settings
 from resources.warehouse import Warehouse
 
-_STATED = ("predictions.calibrated", "regimes.probabilities", "features.matrix", "alternative.features")
+_STATED = (
+    "predictions.calibrated",
+    "regimes.market_regimes",
+    "features.matrix",
+    "alternative.alternative_features",
+)
 _DECIDED = ("portfolio.risk_budget", "portfolio.target_positions", "trading.decisions")
 
 

@@ -5,31 +5,24 @@ A picture ends up in the event log of the orchestrator for good, so each is kept
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-import matplotlib.dates as mdates
 import matplotlib.ticker as mticker
 import numpy as np
-from cycler import cycler
-from matplotlib.figure import Figure
-from PIL import Image
 
+from engine.figures import COLOURS, REGIME_COLOURS, STYLE, date_axis, new_figure, thin, to_png
 from engine.regimes.names import REGIMES
 
 if TYPE_CHECKING:
     import polars as pl
-    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
 __all__ = [
     "bar_chart",
     "coverage_over_time",
-    "data_uri",
     "equity_and_drawdown",
     "histogram",
     "line_panels",
@@ -40,55 +33,8 @@ __all__ = [
     "weights_over_time",
 ]
 
-REGIME_COLOURS = {"TREND": "#2f855a", "RANGE": "#a0aec0", "PANIC": "#c53030"}
-_CYCLE = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#718096", "#b7791f", "#319795")
-_MAX_POINTS = 1_500
 # A range narrower than this has too few round numbers for a logarithmic axis.
 _LOG_FROM = 3.0
-_STYLE: Any = {
-    "font.size": 8.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e2e8f0",
-    "grid.linewidth": 0.6,
-    "axes.edgecolor": "#a0aec0",
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.1,
-    "axes.prop_cycle": cycler(color=_CYCLE),
-}
-
-
-def data_uri(png: bytes) -> str:
-    """Inline form of a PNG, as Markdown and HTML take it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), dpi=90, layout="constrained")
-
-
-def _png(figure: Figure) -> bytes:
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png")
-    small = io.BytesIO()
-    Image.open(raw).convert("RGB").quantize(64).save(small, format="png", optimize=True)
-    return small.getvalue()
-
-
-def _thin(n: int) -> np.ndarray:
-    """Pick at most `_MAX_POINTS` evenly spaced indices, the last one included."""
-    return np.unique(np.linspace(0, n - 1, min(n, _MAX_POINTS)).round().astype(int))
-
-
-def _dates(axes: Axes) -> None:
-    locator = mdates.AutoDateLocator(minticks=4, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
 
 
 def price_with_regimes(
@@ -104,12 +50,12 @@ def price_with_regimes(
         Columns in the order of `REGIMES`; NaN where unknown.
     title : str
     """
-    keep = _thin(len(ts))
+    keep = thin(len(ts))
     times = np.asarray(ts, dtype="datetime64[us]")[keep]
     prices = np.asarray(close, float)[keep]
     shares = np.nan_to_num(np.asarray(probabilities, float)[keep])
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 3.6)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 3.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.semilogy(times, prices, color="#1a202c")
         top.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
@@ -118,39 +64,39 @@ def price_with_regimes(
         bottom.stackplot(times, shares.T, colors=[REGIME_COLOURS[r] for r in REGIMES], labels=REGIMES, lw=0)
         bottom.set(ylim=(0, 1), ylabel="P(regime)")
         bottom.grid(visible=False)
-        _dates(bottom)
+        date_axis(bottom)
         top.legend(handles=bottom.collections, labels=list(REGIMES), ncols=3, loc="best")
-        return _png(figure)
+        return to_png(figure)
 
 
 def line_panels(ts: Sequence[datetime], panels: Mapping[str, ArrayLike], title: str) -> bytes:
     """Several series over the same time, one small panel each."""
-    keep = _thin(len(ts))
+    keep = thin(len(ts))
     times = np.asarray(ts, dtype="datetime64[us]")[keep]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         rows = -(-len(panels) // 2)
-        figure = _figure(7.6, 0.4 + 1.05 * rows)
+        figure = new_figure(7.6, 0.4 + 1.05 * rows)
         grid = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
-        for axes, (name, values), colour in zip(grid, panels.items(), _CYCLE * len(panels), strict=False):
+        for axes, (name, values), colour in zip(grid, panels.items(), COLOURS * len(panels), strict=False):
             axes.plot(times, np.asarray(values, float)[keep], lw=0.8, color=colour)
             axes.set_title(name, fontsize=8, fontweight="normal")
             axes.tick_params(labelsize=7)
-            _dates(axes)
+            date_axis(axes)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
-        return _png(figure)
+        return to_png(figure)
 
 
 def bar_chart(names: Sequence[str], series: Mapping[str, ArrayLike], title: str, unit: str) -> bytes:
     """Horizontal bars, largest on top, one colour per entry of `series`."""
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 0.7 + 0.22 * len(names))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 0.7 + 0.22 * len(names))
         axes = figure.subplots()
         rows = np.arange(len(names))[::-1]
         height = 0.8 / len(series)
         for i, (label, values) in enumerate(series.items()):
-            colour = REGIME_COLOURS.get(label, _CYCLE[i % len(_CYCLE)])
+            colour = REGIME_COLOURS.get(label, COLOURS[i % len(COLOURS)])
             axes.barh(
                 rows + 0.4 - height * (i + 0.5), np.asarray(values, float), height, label=label, color=colour
             )
@@ -159,21 +105,21 @@ def bar_chart(names: Sequence[str], series: Mapping[str, ArrayLike], title: str,
         axes.grid(visible=False, axis="y")
         if len(series) > 1:
             axes.legend(loc="lower right")
-        return _png(figure)
+        return to_png(figure)
 
 
 def histogram(values: ArrayLike, title: str, unit: str) -> bytes:
     """Distribution of a sample, its far tails gathered in the outer bins."""
     sample = np.asarray(values, float)
     sample = sample[np.isfinite(sample)]
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 2.4)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 2.4)
         axes = figure.subplots()
         if sample.size:
             low, high = np.quantile(sample, [0.002, 0.998])
-            axes.hist(np.clip(sample, low, high), bins=60, color=_CYCLE[0])
+            axes.hist(np.clip(sample, low, high), bins=60, color=COLOURS[0])
         axes.set(title=title, xlabel=unit, ylabel="rows")
-        return _png(figure)
+        return to_png(figure)
 
 
 def reliability_diagram(table: pl.DataFrame, title: str) -> bytes:
@@ -185,8 +131,8 @@ def reliability_diagram(table: pl.DataFrame, title: str) -> bytes:
         Columns ``stated, realised, low, high, count`` and ``regime``.
     title : str
     """
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 3.2)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 3.2)
         axes, counts = figure.subplots(1, 2, width_ratios=(2, 1))
         limits = (0.3, 1.0)
         axes.plot(limits, limits, color="#a0aec0", ls="--", lw=0.9)
@@ -200,29 +146,29 @@ def reliability_diagram(table: pl.DataFrame, title: str) -> bytes:
         axes.set(title=title, xlabel="stated confidence", ylabel="share that was right", ylim=limits)
         axes.legend(loc="upper left")
         counts.set(xlabel="stated confidence", ylabel="predictions", yscale="symlog")
-        return _png(figure)
+        return to_png(figure)
 
 
 def coverage_over_time(ts: Sequence[datetime], coverage: ArrayLike, level: float, title: str) -> bytes:
     """Coverage over a rolling window against the level promised."""
-    keep = _thin(len(ts))
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 2.4)
+    keep = thin(len(ts))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 2.4)
         axes = figure.subplots()
         axes.plot(np.asarray(ts, dtype="datetime64[us]")[keep], np.asarray(coverage, float)[keep])
         axes.axhline(level, color="#c53030", ls="--", lw=0.9, label=f"promised {level:.0%}")
         axes.set(title=title, ylabel="coverage")
         axes.legend(loc="lower left")
-        _dates(axes)
-        return _png(figure)
+        date_axis(axes)
+        return to_png(figure)
 
 
 def equity_and_drawdown(ts: Sequence[datetime], equity: Mapping[str, ArrayLike], title: str) -> bytes:
     """Equity of several strategies from 1, and how far each lies below its highest point so far."""
-    keep = _thin(len(ts))
+    keep = thin(len(ts))
     times = np.asarray(ts, dtype="datetime64[us]")[keep]
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 4.0)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 4.0)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         for i, (name, values) in enumerate(equity.items()):
             path = np.asarray(values, float)
@@ -239,8 +185,8 @@ def equity_and_drawdown(ts: Sequence[datetime], equity: Mapping[str, ArrayLike],
         top.legend(loc="best", ncols=2)
         bottom.set_ylabel("drawdown")
         bottom.yaxis.set_major_formatter(mticker.PercentFormatter(1.0, decimals=0))
-        _dates(bottom)
-        return _png(figure)
+        date_axis(bottom)
+        return to_png(figure)
 
 
 def risk_contributions(symbols: Sequence[str], weights: ArrayLike, shares: ArrayLike, title: str) -> bytes:
@@ -252,12 +198,12 @@ def risk_contributions(symbols: Sequence[str], weights: ArrayLike, shares: Array
 
 def weights_over_time(ts: Sequence[datetime], weights: Mapping[str, ArrayLike], title: str) -> bytes:
     """Weights of each asset, stacked: long positions above zero, short ones below."""
-    keep = _thin(len(ts))
+    keep = thin(len(ts))
     times = np.asarray(ts, dtype="datetime64[us]")[keep]
     paths = {name: np.asarray(values, float)[keep] for name, values in weights.items()}
     largest = sorted(paths, key=lambda name: -float(np.abs(paths[name]).sum()))
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 3.2)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 3.2)
         axes = figure.subplots()
         colours = [mpl.colormaps["tab20"](i) for i in range(len(largest))]
         for side in (np.maximum, np.minimum):
@@ -273,8 +219,8 @@ def weights_over_time(ts: Sequence[datetime], weights: Mapping[str, ArrayLike], 
         if not any(values.any() for values in paths.values()):
             axes.text(0.5, 0.55, "all in cash", transform=axes.transAxes, ha="center")
         axes.legend(loc="upper left", ncols=4, fontsize="x-small")
-        _dates(axes)
-        return _png(figure)
+        date_axis(axes)
+        return to_png(figure)
 
 
 def presence_map(symbols: Sequence[str], days: Sequence[datetime], share: ArrayLike, title: str) -> bytes:
@@ -288,8 +234,8 @@ def presence_map(symbols: Sequence[str], days: Sequence[datetime], share: ArrayL
         NaN before listing.
     title : str
     """
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.6, 0.8 + 0.24 * len(symbols))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 0.8 + 0.24 * len(symbols))
         axes = figure.subplots()
         colours = mpl.colormaps["RdYlGn"].with_extremes(bad="#edf2f7")
         axes.pcolormesh(
@@ -305,5 +251,5 @@ def presence_map(symbols: Sequence[str], days: Sequence[datetime], share: ArrayL
         axes.invert_yaxis()
         axes.grid(visible=False)
         axes.set_title(title)
-        _dates(axes)
-        return _png(figure)
+        date_axis(axes)
+        return to_png(figure)

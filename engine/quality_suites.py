@@ -233,7 +233,7 @@ RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
         ),
         {},
     ),
-    "regimes.probabilities": (
+    "regimes.market_regimes": (
         (
             _rows(),
             *(
@@ -256,7 +256,7 @@ RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
         ),
         {},
     ),
-    "alternative.features": (
+    "alternative.alternative_features": (
         (_rows(), _between("fear_greed", 0.0, 100.0, "the index lies between 0 and 100")),
         {},
     ),

@@ -15,12 +15,12 @@ __all__ = ["features_asset", "features_table"]
 
 
 def features_table() -> Table:
-    """Declare ``alternative.features`` with the columns that the collector offers."""
+    """Declare ``alternative.alternative_features`` with the columns that the collector offers."""
     from engine.alternative.features import ALTERNATIVE_COLUMNS
 
     return Table(
         "alternative",
-        "features",
+        "alternative_features",
         "Alternative data as known at the close of each bar.",
         (
             Column("symbol", "VARCHAR", "Pair."),
@@ -32,10 +32,10 @@ def features_table() -> Table:
 
 
 def features_asset(partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """Build the asset ``alternative.features``, partitioned by month."""
+    """Build the asset ``alternative.alternative_features``, partitioned by month."""
 
     @table_asset(
-        "alternative.features",
+        "alternative.alternative_features",
         features_table,
         deps=["staging.candles", "staging.alternative"],
         group="alternative",

@@ -285,7 +285,7 @@ def _overfitting(wide: "pl.DataFrame", trials: Any) -> "pl.DataFrame":
 @table_asset(
     CROSS_VALIDATION.full_name,
     CROSS_VALIDATION,
-    deps=["features.matrix", "features.labels", "regimes.probabilities"],
+    deps=["features.matrix", "features.labels", "regimes.market_regimes"],
     group="evaluation",
     code_version="1",
     kinds={"lightgbm", "skfolio"},

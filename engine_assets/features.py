@@ -52,7 +52,7 @@ def matrix_table() -> Table:
 # Bars with the alternative data as known at their close: what the recipe is computed over.
 INPUTS_SQL = """
     SELECT c.*, a.* EXCLUDE (symbol, ts)
-    FROM staging.candles AS c JOIN alternative.features AS a USING (symbol, ts)
+    FROM staging.candles AS c JOIN alternative.alternative_features AS a USING (symbol, ts)
     WHERE ts >= ? AND ts < ? ORDER BY symbol, ts
 """
 
@@ -63,7 +63,7 @@ def matrix_asset(partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition
     @table_asset(
         "features.matrix",
         matrix_table,
-        deps=["staging.candles", "alternative.features"],
+        deps=["staging.candles", "alternative.alternative_features"],
         group="features",
         code_version="1",
         kinds={"polars"},

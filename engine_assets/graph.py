@@ -29,7 +29,7 @@ __all__ = ["TABLES", "build_assets", "build_checks"]
 # Every table that Python makes, by group. SQL models are checked by the tests of their schema.yml.
 TABLES: dict[str, dict[str, TableSource]] = {
     "raw": {t.full_name: t for t in (raw.CANDLES, *raw.OBSERVATIONS.values(), raw.TRUTH, raw.AUDIT)},
-    "alternative": {"alternative.features": alternative.features_table},
+    "alternative": {"alternative.alternative_features": alternative.features_table},
     "regimes": {t.full_name: t for t in regimes.TABLES},
     "features": {"features.matrix": features.matrix_table, features.LABELS.full_name: features.LABELS},
     "training": {t.full_name: t for t in training.TABLES},

@@ -129,7 +129,7 @@ def book_name(warehouse: Warehouse, settings: Settings, code_version: str) -> st
         return "live"
     made = warehouse.frame(
         "SELECT asset, code_version FROM meta.materializations WHERE asset IN "
-        "('features.matrix', 'regimes.probabilities', 'models.registry', 'predictions.calibrated') "
+        "('features.matrix', 'regimes.market_regimes', 'models.registry', 'predictions.calibrated') "
         "QUALIFY row_number() OVER (PARTITION BY asset ORDER BY written_at DESC) = 1 ORDER BY asset"
     )
     # Where the data end decides nothing: a book goes on when more of them come.

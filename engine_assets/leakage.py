@@ -9,7 +9,7 @@ import dagster as dg
 
 from engine_assets.calibration import CALIBRATED, predicted
 from engine_assets.portfolio import TARGETS, decision_config, market, prices_and_funding
-from engine_assets.regimes import PROBABILITIES, walk_regimes
+from engine_assets.regimes import MARKET_REGIMES, walk_regimes
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
 from engine_assets.table_asset import asset_key
 from engine_assets.windows import read_splits
@@ -79,7 +79,7 @@ def features_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -
 
 
 @dg.asset_check(
-    asset=asset_key(PROBABILITIES.full_name),
+    asset=asset_key(MARKET_REGIMES.full_name),
     additional_deps=[asset_key("staging.candles")],
     name=NAME,
     blocking=True,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from engine_assets.calibration import CALIBRATED, CALIBRATORS
-from engine_assets.regimes import DETECTORS, PROBABILITIES
+from engine_assets.regimes import DETECTORS, MARKET_REGIMES
 from engine_assets.table_asset import Made, table_asset
 from engine_assets.training import REGISTRY
 from resources.settings import Settings
@@ -63,7 +63,7 @@ def models_in_use(warehouse: Warehouse) -> "ModelsInUse":
     model = warehouse.frame("SELECT content FROM models.registry ORDER BY fold DESC LIMIT 1")
     calibrator = warehouse.frame("SELECT meta, content FROM models.calibrators ORDER BY fold DESC LIMIT 1")
     beliefs = warehouse.frame(
-        "SELECT * FROM regimes.probabilities WHERE regime IS NOT NULL "
+        "SELECT * FROM regimes.market_regimes WHERE regime IS NOT NULL "
         "QUALIFY row_number() OVER (PARTITION BY symbol ORDER BY ts DESC) = 1"
     )
     return ModelsInUse(
@@ -82,7 +82,7 @@ def models_in_use(warehouse: Warehouse) -> "ModelsInUse":
     deps=[
         "staging.candles",
         "staging.alternative",
-        PROBABILITIES.full_name,
+        MARKET_REGIMES.full_name,
         DETECTORS.full_name,
         REGISTRY.full_name,
         CALIBRATORS.full_name,

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CANDLES_SQL",
     "DETECTORS",
-    "PROBABILITIES",
+    "MARKET_REGIMES",
     "TABLES",
     "regime_history",
     "scored_on_truth",
     "walk_regimes",
 ]
 
-PROBABILITIES = Table(
+MARKET_REGIMES = Table(
     "regimes",
-    "probabilities",
+    "market_regimes",
     "Filtered probabilities of the regimes; missing until a first model could be fitted.",
     (
         Column("symbol", "VARCHAR", "Pair."),
@@ -51,7 +51,7 @@ DETECTORS = Table(
     ),
     ("fitted_until",),
 )
-TABLES = (PROBABILITIES, DETECTORS)
+TABLES = (MARKET_REGIMES, DETECTORS)
 _CODE_VERSION = "2"
 
 CANDLES_SQL = "SELECT * FROM staging.candles ORDER BY symbol, ts"
@@ -112,17 +112,17 @@ def regime_history(
     )
     shares = frame["regime"].value_counts(normalize=True).drop_nulls().sort("regime")
     facts = {
-        PROBABILITIES: {
+        MARKET_REGIMES: {
             "price and regimes": picture(drawn),
             **{f"share {name}": share for name, share in shares.iter_rows()},
         }
     }
-    made = {PROBABILITIES: frame, DETECTORS: detectors}
+    made = {MARKET_REGIMES: frame, DETECTORS: detectors}
     yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
 
 
 @dg.asset_check(
-    asset=asset_key(PROBABILITIES.full_name),
+    asset=asset_key(MARKET_REGIMES.full_name),
     additional_deps=[asset_key("raw.truth")],
     name="scored_on_truth",
     description="Where the market is simulated: accuracy against the regimes that it really had.",
@@ -133,7 +133,7 @@ def scored_on_truth(warehouse: Warehouse) -> dg.AssetCheckResult:
         """
         SELECT t.regime AS truth, count(*) AS bars,
                count(*) FILTER (WHERE p.regime = t.regime) / count(*) AS recall
-        FROM regimes.probabilities AS p JOIN raw.truth AS t USING (ts)
+        FROM regimes.market_regimes AS p JOIN raw.truth AS t USING (ts)
         WHERE p.regime IS NOT NULL GROUP BY t.regime ORDER BY t.regime
         """
     )

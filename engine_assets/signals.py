@@ -17,8 +17,8 @@ SIGNAL_TABLES = (
     "predictions.calibrated",
     "predictions.live",
     "features.matrix",
-    "regimes.probabilities",
-    "alternative.features",
+    "regimes.market_regimes",
+    "alternative.alternative_features",
 )
 
 # Bars that the training has seen come from its tables, newer ones from the predictions of new bars. A change
@@ -26,10 +26,10 @@ SIGNAL_TABLES = (
 # most (Frechet's bound).
 _SIGNALS_SQL = """
 WITH regime AS (
-    SELECT symbol, ts, p_trend, p_range, p_panic FROM regimes.probabilities WHERE ts >= $since
+    SELECT symbol, ts, p_trend, p_range, p_panic FROM regimes.market_regimes WHERE ts >= $since
     UNION ALL
     SELECT symbol, ts, p_trend, p_range, p_panic FROM predictions.live
-    WHERE ts > (SELECT max(ts) FROM regimes.probabilities)
+    WHERE ts > (SELECT max(ts) FROM regimes.market_regimes)
 ), stated AS (
     SELECT symbol, ts, fold, direction, raw_confidence, confidence FROM predictions.calibrated
     UNION ALL
@@ -46,7 +46,7 @@ ORDER BY decided_at, s.symbol
 """
 _SEEN_SQL = """
 SELECT m.*, a.fear_greed AS index_value, a.fear_greed_age_hours AS index_age
-FROM features.matrix AS m LEFT JOIN alternative.features AS a USING (symbol, ts)
+FROM features.matrix AS m LEFT JOIN alternative.alternative_features AS a USING (symbol, ts)
 WHERE ts > $after AND date_trunc('day', ts + to_seconds($bar)) = ts + to_seconds($bar)
 """
 _LIVE_SQL = """

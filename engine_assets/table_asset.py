@@ -58,7 +58,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 def picture(png: bytes) -> dg.MetadataValue:
     """Wrap a PNG so that the asset's page shows it."""
-    from engine.plots import data_uri
+    from engine.figures import data_uri
 
     return dg.MetadataValue.md(f"![picture]({data_uri(png)})")
 

@@ -111,14 +111,14 @@ TABLES = (SPLITS, SHARES, REGISTRY, FORECASTS, SKILL)
 ROWS_SQL = """
     SELECT m.*, r.regime, r.p_trend, r.p_range, r.p_panic, l.label, l.label_end
     FROM features.matrix AS m
-    LEFT JOIN regimes.probabilities AS r USING (symbol, ts)
+    LEFT JOIN regimes.market_regimes AS r USING (symbol, ts)
     LEFT JOIN features.labels AS l USING (symbol, ts)
     WHERE ts >= ? AND ts < ? ORDER BY ts, symbol
 """
 _CODE_VERSION = "1"
 # Each fold learns on one thread; two at a time keep memory small.
 _FOLDS_AT_A_TIME = 2
-_INPUTS = ("features.matrix", "features.labels", "regimes.probabilities", "models.splits")
+_INPUTS = ("features.matrix", "features.labels", "regimes.market_regimes", "models.splits")
 _FORECAST_INPUTS = (*_INPUTS, SHARES.full_name)
 
 

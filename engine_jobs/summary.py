@@ -195,7 +195,7 @@ def equity_paths(warehouse: Warehouse) -> pl.DataFrame:
 
 def write_report(warehouse: Warehouse, settings: Settings) -> Path:
     """Write ``report.html``, complete in itself, and ``equity.png``; return the page."""
-    from engine.plots import data_uri
+    from engine.figures import data_uri
 
     settings.reports.mkdir(parents=True, exist_ok=True)
     equity = equity_picture(warehouse)

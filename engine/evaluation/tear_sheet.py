@@ -14,7 +14,7 @@ from engine.errors import NotEnoughDataError
 from engine.evaluation import tear_sheet_plots as plots
 from engine.evaluation.backtest import BacktestResult
 from engine.evaluation.metrics import METRICS, metric_intervals, sharpe, trade_intervals
-from engine.plots import data_uri
+from engine.figures import data_uri
 
 __all__ = ["tear_sheet"]
 

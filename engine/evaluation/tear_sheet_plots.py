@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike, NDArray
 
-from engine.plots import _STYLE, _dates, _figure, _png, _thin
+from engine.figures import STYLE, date_axis, new_figure, thin, to_png
 
 __all__ = [
     "Theme",
@@ -55,7 +55,7 @@ def _style(theme: Theme) -> Any:
         "xtick.color": ink,
         "ytick.color": ink,
     }
-    return mpl.rc_context(_STYLE | colours)
+    return mpl.rc_context(STYLE | colours)
 
 
 def _percent(axes: Axes, decimals: int = 0) -> None:
@@ -64,9 +64,9 @@ def _percent(axes: Axes, decimals: int = 0) -> None:
 
 def equity_and_drawdown(times: Times, equity: Mapping[str, ArrayLike], theme: Theme) -> bytes:
     """Draw equity from 1, the first curve as the subject, and how far it lies below its highest point."""
-    keep = _thin(len(times))
+    keep = thin(len(times))
     with _style(theme):
-        figure = _figure(9.6, 4.4)
+        figure = new_figure(9.6, 4.4)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
         colours = (_LINE[theme], *_OTHERS)
         for i, (name, values) in enumerate(equity.items()):
@@ -83,8 +83,8 @@ def equity_and_drawdown(times: Times, equity: Mapping[str, ArrayLike], theme: Th
             top.legend(loc="best", ncols=min(len(equity), 3), labelcolor=_INK[theme])
         bottom.set_ylabel("drawdown")
         _percent(bottom)
-        _dates(bottom)
-        return _png(figure)
+        date_axis(bottom)
+        return to_png(figure)
 
 
 def monthly_returns(months: pl.DataFrame, theme: Theme) -> bytes:
@@ -105,7 +105,7 @@ def monthly_returns(months: pl.DataFrame, theme: Theme) -> bytes:
     scale = 1.7 * limit  # full colours would hide the figures on them
     shades = LinearSegmentedColormap.from_list("", [_LOSS[theme], _PAPER[theme], _GAIN[theme]])
     with _style(theme):
-        figure = _figure(9.6, 0.9 + 0.34 * len(years))
+        figure = new_figure(9.6, 0.9 + 0.34 * len(years))
         axes = figure.subplots()
         axes.imshow(np.clip(table, -limit, limit), cmap=shades, vmin=-scale, vmax=scale, aspect="auto")
         for (row, column), value in np.ndenumerate(table):
@@ -122,27 +122,27 @@ def monthly_returns(months: pl.DataFrame, theme: Theme) -> bytes:
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.set_title("Net return per month, %")
-        return _png(figure)
+        return to_png(figure)
 
 
 def rolling_sharpe(days: Times, ratios: ArrayLike, window: int, theme: Theme) -> bytes:
     """Draw the Sharpe ratio over a rolling window; NaN until the window is full."""
     values = np.asarray(ratios, float)
     with _style(theme):
-        figure = _figure(4.8, 2.5)
+        figure = new_figure(4.8, 2.5)
         axes = figure.subplots()
         axes.plot(days, values, color=_LINE[theme])
         axes.axhline(0.0, color=_INK[theme], lw=0.7)
         axes.set(title=f"Sharpe ratio, last {window} days", ylabel="per year")
-        _dates(axes)
-        return _png(figure)
+        date_axis(axes)
+        return to_png(figure)
 
 
 def return_distribution(returns: ArrayLike, tail: float, theme: Theme) -> bytes:
     """Draw daily returns as a histogram, the mean of the worst twentieth marked at ``-tail``."""
     sample = np.asarray(returns, float)
     with _style(theme):
-        figure = _figure(4.8, 2.5)
+        figure = new_figure(4.8, 2.5)
         axes = figure.subplots()
         edges = np.linspace(sample.min(), sample.max() + 1e-12, 61)
         for part, colour in ((sample[sample < 0], _LOSS[theme]), (sample[sample >= 0], _GAIN[theme])):
@@ -151,7 +151,7 @@ def return_distribution(returns: ArrayLike, tail: float, theme: Theme) -> bytes:
         axes.set(title="Daily net returns", ylabel="days")
         axes.xaxis.set_major_formatter(mticker.PercentFormatter(1.0, decimals=1))
         axes.legend(loc="upper right", labelcolor=_INK[theme])
-        return _png(figure)
+        return to_png(figure)
 
 
 def trades_by_symbol(symbols: pl.DataFrame, theme: Theme) -> bytes:
@@ -166,7 +166,7 @@ def trades_by_symbol(symbols: pl.DataFrame, theme: Theme) -> bytes:
     net = symbols["net_pnl"].to_numpy()
     rows = np.arange(symbols.height)[::-1]
     with _style(theme):
-        figure = _figure(9.6, 0.9 + 0.24 * symbols.height)
+        figure = new_figure(9.6, 0.9 + 0.24 * symbols.height)
         axes = figure.subplots()
         axes.barh(rows, net, 0.7, color=[_GAIN[theme] if value >= 0 else _LOSS[theme] for value in net])
         labels = [f"{symbol} ({count})" for symbol, count in symbols.select("symbol", "trades").iter_rows()]
@@ -175,4 +175,4 @@ def trades_by_symbol(symbols: pl.DataFrame, theme: Theme) -> bytes:
         axes.set(title="Net result by symbol (trades)", xlabel="quote units")
         axes.xaxis.set_major_formatter(mticker.StrMethodFormatter("{x:,.0f}"))
         axes.grid(visible=False, axis="y")
-        return _png(figure)
+        return to_png(figure)

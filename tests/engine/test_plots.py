@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from engine import plots
+from engine import figures, plots
 
 N = 40_000
 TS = [datetime(2018, 1, 1) + timedelta(hours=i) for i in range(N)]
@@ -56,4 +56,4 @@ def test_drawdown_is_drawn_from_the_highest_point_so_far() -> None:
 
 
 def test_a_picture_goes_inline() -> None:
-    assert plots.data_uri(b"\x89PNG").startswith("data:image/png;base64,iVBORw")
+    assert figures.data_uri(b"\x89PNG").startswith("data:image/png;base64,iVBORw")

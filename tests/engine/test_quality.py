@@ -262,7 +262,7 @@ def probabilities(days: int = 4) -> pl.DataFrame:
 
 
 REGIME_TABLE = Table(
-    "regimes.probabilities",
+    "regimes.market_regimes",
     (
         Column("symbol", "VARCHAR"),
         Column("ts", "TIMESTAMP"),

@@ -80,7 +80,7 @@ def test_every_table_is_checked_and_every_decision_for_lookahead() -> None:
     leaky = {name for name, check in checks if check == "no_lookahead"}
     assert leaky == {
         "features.matrix",
-        "regimes.probabilities",
+        "regimes.market_regimes",
         "predictions.calibrated",
         "portfolio.target_positions",
     }
