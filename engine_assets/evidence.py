@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from engine.evaluation.decision import Decision
     from engine.portfolio.decide import DecisionConfig
-    from engine.portfolio.paper_trading import Market
 
 __all__ = [
     "ATTEMPTS",
@@ -118,9 +117,11 @@ def evidence(
     The gate advises: what is in force changes by the settings alone, by hand. Every attempt is entered in the
     ledger, also one that finds nothing, and lowers the level of the next.
     """
+    import numpy as np
     import polars as pl
 
     from engine.evaluation import attempts as ledger
+    from engine.evaluation.overfitting_report import overfitting_report
     from engine.portfolio.alternatives import alternatives
 
     inputs = warehouse.versions(_INPUTS)
@@ -150,7 +151,11 @@ def evidence(
         # Kept here too: a ledger cut off at its end has a whole chain, but another last hash.
         facts[ATTEMPTS] = {**_verdict(decision), "last hash": ledger.head(known)}
         facts[CANDIDATES] = {"equity": picture(_drawn(wide))}
-    made[OVERFITTING] = _overfitting(wide, ledger.trials(known, _SUBJECT))
+    made[OVERFITTING] = overfitting_report(
+        wide[IN_FORCE].to_numpy() if wide.height else np.empty(0),
+        wide.drop("day").to_numpy(),
+        ledger.trials(known, _SUBJECT),
+    )
     made = {
         table: made[table].select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
         for table in _DECIDED_TOGETHER
@@ -173,6 +178,8 @@ def _replayed(
     """Daily net returns of an account under each way to decide, side by side on the same days."""
     import polars as pl
 
+    from engine.portfolio.alternatives import replay
+
     rows = signals(warehouse, settings, settings.first_moment)
     if rows.is_empty():
         return CANDIDATES.empty()
@@ -180,33 +187,11 @@ def _replayed(
     window = max(config.portfolio.window for config in configs.values())
     history = closes(warehouse, settings, first - timedelta(days=window + 2))
     venue = market(*prices_and_funding(warehouse, first - timedelta(days=1)), settings)
+    capital = settings.costs.capital
     return pl.concat(
-        _account(views(rows), history, venue, config, settings.costs.capital).with_columns(
-            candidate=pl.lit(name)
-        )
+        replay(views(rows), history, venue, config, capital).with_columns(candidate=pl.lit(name))
         for name, config in configs.items()
     ).select(CANDIDATES.column_names)
-
-
-def _account(
-    rows: "pl.DataFrame", history: "pl.DataFrame", venue: "Market", config: "DecisionConfig", capital: float
-) -> "pl.DataFrame":
-    """Daily net returns of a new account."""
-    import polars as pl
-
-    from engine.evaluation.paper_broker import Account
-    from engine.portfolio.paper_trading import Book, trade_days
-
-    book = Book(Account(capital))
-    days = list(trade_days(book, venue.panel.symbols, rows, history, venue, config))
-    equity = pl.Series([day.before.account.equity for day in days])
-    return pl.DataFrame(
-        {
-            "day": [day.decided_at for day in days],
-            "net_return": (equity / equity.shift(1) - 1.0).fill_null(0.0),
-            "orders": [len(day.orders) for day in days],
-        }
-    )
 
 
 def _asked(wide: "pl.DataFrame", returns: "pl.DataFrame", alpha: float, settings: Settings) -> "Decision":
@@ -243,43 +228,6 @@ def _drawn(wide: "pl.DataFrame") -> bytes:
 
     curves = {name: (1.0 + wide[name]).cum_prod().to_numpy() for name in wide.columns if name != "day"}
     return equity_and_drawdown(wide["day"].to_list(), curves, "Ways to decide, net of all costs")
-
-
-def _overfitting(wide: "pl.DataFrame", trials: Any) -> "pl.DataFrame":
-    """Figures of selection: on the way in force, and on the choice among all of them."""
-    import numpy as np
-    import polars as pl
-
-    from engine.errors import NotEnoughDataError
-    from engine.evaluation.overfitting import (
-        deflated_sharpe_of,
-        expected_maximum_sharpe,
-        probability_of_backtest_overfitting,
-    )
-
-    lines: list[dict[str, object]] = []
-
-    def say(measure: str, value: float | None, reading: str) -> None:
-        known = None if value is None or not np.isfinite(value) else float(value)
-        lines.append({"position": len(lines), "measure": measure, "value": known, "reading": reading})
-
-    say("candidates searched", trials.count, "Every alternative of every night, as the ledger has it.")
-    if wide.height > 1:
-        table = wide.drop("day").to_numpy()
-        used = wide[IN_FORCE].to_numpy()
-        if used.std() > 0 and trials.count > 1 and np.isfinite(trials.sharpe_variance):
-            luck = expected_maximum_sharpe(trials.count, trials.sharpe_variance) * np.sqrt(365.0)
-            say("Sharpe ratio that luck explains", luck, "Expected best of so many worthless trials, a year.")
-            deflated = deflated_sharpe_of(used, trials.count, trials.sharpe_variance)
-            say("deflated Sharpe ratio", deflated, "P(skill beyond that luck); below 0.95 none is shown.")
-        try:
-            moving = table[:, table.std(axis=0) > 0]
-            found = probability_of_backtest_overfitting(moving, blocks=10)
-            say("PBO", found.probability, "P(the best of one half is below the median of the other).")
-            say("P(loss) of the chosen", found.probability_of_loss, "The best of one half loses later.")
-        except (ValueError, NotEnoughDataError) as error:
-            say("PBO", None, str(error))
-    return pl.DataFrame(lines, schema=OVERFITTING.polars_schema)
 
 
 @table_asset(
