@@ -1,0 +1,239 @@
+"""Posterior of the time since the last change, at a constant cost per observation.
+
+With n observations in the current segment, the newest included, a hazard H and the predictive density
+``pi_n`` of a segment's next observation, the recursion of Adams and MacKay (2007) reads
+
+    P(n + 1) ~ P(n) pi_n(x) (1 - H)        the segment goes on
+    P(1)     ~ pi_0(x) H                   a new one begins with x
+
+and is normalised at every step. The newborn segment's term keeps the sum away from zero however unlikely the
+observation was to all others, so masses need no logarithms and nothing underflows. Their run length 0, a
+segment without an observation yet, is left out: its mass is H whatever the data.
+
+The number of run lengths kept is bounded. Beyond it neighbours are joined, not dropped: the many improbable
+lengths have a good deal of mass together, and a posterior that lost it would be too sure of the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.regimes.run_length_powers import power
+
+__all__ = [
+    "EXACT",
+    "KNOWN_MEAN",
+    "PARTS",
+    "RunLengths",
+    "SegmentPrior",
+    "absorb",
+    "most_probable",
+    "short_mass",
+]
+
+Floats = NDArray[np.float64]
+
+# Observations that a prior mean counts for when it is not to be learned at all.
+KNOWN_MEAN = 1e12
+
+# Run lengths up to this are never joined.
+EXACT = 24
+_TINY = 1e-300
+
+# What is kept of each run length: its number of observations, its probability, the posterior mean and beta of
+# its segment, and Gamma(alpha + 1/2) / Gamma(alpha). The last row is working space.
+PARTS = 6
+_N, _MASS, _MEAN, _BETA, _RATIO, _GROWTH = range(PARTS)
+
+
+@dataclass(frozen=True)
+class SegmentPrior:
+    """Normal-inverse-gamma prior of a segment's mean and variance.
+
+    Parameters
+    ----------
+    mean : float
+    kappa : float
+        Observations that the prior mean counts for; `KNOWN_MEAN` leaves only the variance to be learned.
+    alpha, beta : float
+        Shape and rate of the precision, whose mean is ``alpha / beta``.
+    """
+
+    mean: float = 0.0
+    kappa: float = 1.0
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("kappa", "alpha", "beta"):
+            value = getattr(self, name)
+            if not 0.0 < value < math.inf:
+                raise ValueError(f"{name}={value} must be positive and finite")
+        if not math.isfinite(self.mean):
+            raise ValueError(f"mean={self.mean} must be finite")
+
+    def as_array(self) -> Floats:
+        """``mean, kappa, alpha, beta, Gamma(alpha + 1/2) / Gamma(alpha)``, as the kernel takes them."""
+        ratio = math.exp(math.lgamma(self.alpha + 0.5) - math.lgamma(self.alpha))
+        return np.array([self.mean, self.kappa, self.alpha, self.beta, ratio])
+
+
+@nb.njit(cache=True, error_model="numpy")
+def absorb(x, kept, runs, prior, hazard):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Bring the run lengths of one stream up to date with an observation.
+
+    Parameters
+    ----------
+    x : float
+        Finite.
+    kept : int
+        How many run lengths there are; 0 before the first observation.
+    runs : ndarray, shape (PARTS, most + 1)
+        Oldest first; changed in place.
+    prior : ndarray
+        From `SegmentPrior.as_array`.
+    hazard : float
+
+    Returns
+    -------
+    int
+        How many there are now.
+    """
+    n, mass, mean, beta = runs[_N], runs[_MASS], runs[_MEAN], runs[_BETA]
+    ratio, growth = runs[_RATIO], runs[_GROWTH]
+    mean_0, kappa_0, alpha_0, beta_0, ratio_0 = prior[0], prior[1], prior[2], prior[3], prior[4]
+    error_0 = x - mean_0
+    sharpness_0 = kappa_0 / (2.0 * beta_0 * (kappa_0 + 1.0))
+    growth_0 = 1.0 + error_0 * error_0 * sharpness_0
+    newborn = ratio_0 * math.sqrt(sharpness_0 / math.pi) * growth_0 ** -(alpha_0 + 0.5)
+    newborn *= hazard if kept > 0 else 1.0
+
+    # Loops of few arrays and no branches: the compiler turns each into vector instructions.
+    stay = 1.0 - hazard
+    for i in range(kept):
+        kappa = kappa_0 + n[i]
+        error = x - mean[i]
+        sharpness = kappa / (2.0 * beta[i] * (kappa + 1.0))
+        growth[i] = 1.0 + error * error * sharpness
+        density = math.sqrt(sharpness / math.pi) * power(growth[i], -(alpha_0 + 0.5 + 0.5 * n[i]))
+        mass[i] *= stay * ratio[i] * density
+    for i in range(kept):
+        mean[i] += (x - mean[i]) / (kappa_0 + n[i] + 1.0)
+        beta[i] *= growth[i]
+    for i in range(kept):
+        ratio[i] = (alpha_0 + 0.5 * n[i]) / ratio[i]
+        n[i] += 1.0
+
+    total = newborn
+    for i in range(kept):
+        total += mass[i]
+    scale = 1.0 / total
+    for i in range(kept):
+        mass[i] *= scale
+    if kept == n.size - 1:
+        kept = _join_alike(runs, kept)
+    n[kept], mass[kept] = 1.0, newborn * scale
+    mean[kept] = mean_0 + error_0 / (kappa_0 + 1.0)
+    beta[kept] = beta_0 * growth_0
+    ratio[kept] = alpha_0 / ratio_0
+    return kept + 1
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _join_alike(runs, kept):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Join the two neighbours that lose least by it, weighted by their masses.
+
+    Segments that began a few bars apart are nearly the same hypothesis once they are long. The loss grows
+    with both masses and with their distance relative to the length, so that what is probable stays as it is,
+    and so do the `EXACT` youngest.
+    """
+    n, mass = runs[_N], runs[_MASS]
+    least, at = np.inf, 1
+    for i in range(1, kept - EXACT):
+        loss = (mass[i - 1] * mass[i]) ** 2 * (n[i - 1] - n[i]) / n[i]
+        if loss < least:
+            least, at = loss, i
+    older, younger = mass[at - 1], mass[at]
+    share = younger / max(older + younger, _TINY)
+    for part in range(PARTS - 1):
+        runs[part, at - 1] += share * (runs[part, at] - runs[part, at - 1])
+    mass[at - 1] = older + younger
+    for part in range(PARTS - 1):
+        for i in range(at, kept - 1):
+            runs[part, i] = runs[part, i + 1]
+    return kept - 1
+
+
+@nb.njit(cache=True, error_model="numpy")
+def short_mass(kept, runs, longest):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """``P(1 < n <= longest)``: that a segment has just begun, told by more than one observation."""
+    total = 0.0
+    for i in range(kept):
+        if 1.0 < runs[_N, i] <= longest:
+            total += runs[_MASS, i]
+    return min(total, 1.0)
+
+
+@nb.njit(cache=True, error_model="numpy")
+def most_probable(kept, runs):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Most probable run length."""
+    best = 0
+    for i in range(kept):
+        if runs[_MASS, i] > runs[_MASS, best]:
+            best = i
+    return round(runs[_N, best])
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _feed(x, kept, runs, prior, hazard, lengths):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for t in range(x.size):
+        kept = absorb(x[t], kept, runs, prior, hazard)
+        lengths[t] = most_probable(kept, runs)
+    return kept
+
+
+class RunLengths:
+    """Run-length posterior of one stream of observations, as they are: nothing is standardised.
+
+    Parameters
+    ----------
+    prior : SegmentPrior
+    hazard : float
+        Probability per observation that a new segment begins with it.
+    most : int
+        Most run lengths kept.
+    """
+
+    def __init__(self, prior: SegmentPrior, hazard: float = 1.0 / 250.0, most: int = 128) -> None:
+        if not 0.0 < hazard < 1.0:
+            raise ValueError(f"hazard={hazard} must lie in (0, 1)")
+        if most < 2 * EXACT:
+            raise ValueError(f"most={most} run lengths are too few; keep {2 * EXACT} or more")
+        self.prior, self.hazard = prior, hazard
+        self._runs, self._kept = np.zeros((PARTS, most + 1)), 0
+
+    def update(self, observations: Floats) -> NDArray[np.int64]:
+        """Take in observations, oldest first; returns the most probable run length after each.
+
+        Raises
+        ------
+        ValueError
+            If an observation is not finite.
+        """
+        if not np.isfinite(observations).all():
+            raise ValueError("observations must be finite; leave missing ones out")
+        lengths = np.empty(observations.size, np.int64)
+        prior = self.prior.as_array()
+        self._kept = _feed(observations, self._kept, self._runs, prior, self.hazard, lengths)
+        return lengths
+
+    def posterior(self, length: int) -> Floats:
+        """Probability of each run length 0 .. `length`; a joined one has the mass of all it stands for."""
+        n = np.rint(self._runs[_N, : self._kept]).astype(np.int64)
+        mass = self._runs[_MASS, : self._kept]
+        return np.bincount(n[n <= length], mass[n <= length], minlength=length + 1).astype(np.float64)
