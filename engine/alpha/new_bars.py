@@ -15,6 +15,7 @@ import polars as pl
 from engine.alpha.boosting import BoostingPredictor
 from engine.alpha.walk_forward import FEATURES, SCHEMA_HASH, with_scale
 from engine.alternative.features import alternative_features
+from engine.calibration.changepoints import changes_of_bars
 from engine.calibration.conformal import ConformalPredictor
 from engine.calibration.walk_forward import with_side
 from engine.features.catalogue import CATALOGUE
@@ -55,6 +56,7 @@ class ModelsInUse:
 def predict_new_bars(
     candles: pl.DataFrame,
     observations: pl.DataFrame,
+    changepoints: pl.DataFrame,
     models: ModelsInUse,
     after: datetime,
     bar: timedelta,
@@ -68,6 +70,9 @@ def predict_new_bars(
         ``symbol, ts, open, high, low, close, volume, segment, log_return``: the new bars and `TAIL` before.
     observations : DataFrame
         Alternative observations with vintages that were known by the close of the newest bar.
+    changepoints : DataFrame
+        ``symbol, ts, p_changepoint`` of the new bars and of those that they remember,
+        `engine.calibration.changepoints.CHANGE_MEMORY`.
     models : ModelsInUse
     after : datetime
         Open of the last bar that is predicted already.
@@ -86,7 +91,7 @@ def predict_new_bars(
     bars = candles.sort("symbol", "ts")
     known = alternative_features(bars.select("symbol", "ts"), observations, bar)
     features = CATALOGUE.compute(bars.join(known, on=["symbol", "ts"], maintain_order="left")).filter(new)
-    seen = regime_observations(bars, models.detector.config.spans)
+    seen = regime_observations(bars, models.detector.config.spans, known)
     regimes = models.detector.filter(seen.filter(new), models.beliefs)
     rows = features.join(regimes, on=["symbol", "ts"], how="left").join(
         known.select("symbol", "ts", *_SENTIMENT), on=["symbol", "ts"], how="left"
@@ -94,7 +99,14 @@ def predict_new_bars(
     rows = with_scale(rows.sort("ts", "symbol"), horizon)
     p_up = models.forecaster.predict(rows, SCHEMA_HASH)["p_up"]
     stated = with_side(rows.with_columns(p_up, features=pl.concat_list(pl.col(FEATURES))))
-    calibrated = models.calibrator.calibrate_rows(stated["raw_confidence"].to_numpy(), stated["regime"])
+    changed = changes_of_bars(changepoints, bar, models.calibrator.config.alarm)
+    stated = stated.join(changed, on=["symbol", "ts"], how="left", maintain_order="left")
+    calibrated = models.calibrator.calibrate_rows(
+        stated["raw_confidence"].to_numpy(),
+        stated["regime"],
+        stated["p_changepoint"].fill_null(np.nan).to_numpy(),
+        stated.select(pl.col("changed_at").fill_null((pl.col("ts") + bar).dt.epoch("us"))).to_series(),
+    )
     return stated.with_columns(
         confidence=pl.Series(calibrated.confidence).fill_nan(None),
         status=pl.Series(np.where(calibrated.known, "ok", "unknown")),

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from engine.errors import DataError, NotEnoughDataError
 from engine.evaluation.splits import Window
-from engine.regimes.hmm import FitSettings, RegimeChain, filter_chain, fit_chain
+from engine.regimes.chain import FitSettings, RegimeChain, regime_probabilities
+from engine.regimes.chain_fit import fit_chain
+from engine.regimes.channels import ChannelLaw, channel_evidence, fear_greed_shift, fit_channels, tilted
+from engine.regimes.emissions import Definition, ReturnLaw, bar_sums, log_densities
+from engine.regimes.hmm import forward
 from engine.regimes.names import REGIMES
-from engine.regimes.observations import OBSERVATIONS, ObservationSpans
+from engine.regimes.observations import CHANNELS, OBSERVATIONS, ObservationSpans
+from engine.regimes.scales import SymbolScales
 
 __all__ = ["PROBABILITIES", "RegimeConfig", "RegimeDetector", "filtered_frame"]
 
-PROBABILITIES = tuple(f"p_{name.lower()}" for name in REGIMES)
+Floats = NDArray[np.float64]
 
-# The definition of the regimes, in their order and in standard deviations from a symbol's usual state:
-# a trend is directed, a range is quiet and undirected, a panic is violent and takes everything along.
-ANCHORS = {"volatility": (0.0, -0.5, 3.0), "direction": (0.8, -0.5, 0.0), "stress": (0.0, -0.3, 1.5)}
+PROBABILITIES = tuple(f"p_{name.lower()}" for name in REGIMES)
 
 
 @dataclass(frozen=True)
@@ -36,32 +40,45 @@ class RegimeConfig:
         Memory of the observations.
     fit : FitSettings
         How the model is fitted.
+    fear_greed_limit : float
+        Most that Fear & Greed may shift the log-odds of PANIC, reached at 0 and 100.
     clip : float
-        Largest standardised observation; heavier tails say no more than this.
-    least_rows : int
-        Fewest rows to fit on, and fewest of a symbol to be standardised by itself.
-    most_rows : int
-        Most rows of one fit. Beyond it, stretches of time take turns among the symbols.
-    stretch : int
-        Rows in each such stretch.
+        Largest standardised funding and liquidations; heavier tails say no more than this.
+    least_bars : int
+        Fewest bars to fit on, and fewest of a symbol to be standardised by itself.
+    most_bars : int
+        Most bars of one fit, the newest of its window.
     """
 
     bar: timedelta = timedelta(hours=1)
     spans: ObservationSpans = field(default_factory=ObservationSpans)
     fit: FitSettings = field(default_factory=FitSettings)
+    fear_greed_limit: float = 0.25
     clip: float = 4.0
-    least_rows: int = 500
-    most_rows: int = 20_000
-    stretch: int = 1_000
+    least_bars: int = 500
+    most_bars: int = 20_000
+
+
+@dataclass(frozen=True)
+class _FilterState:
+    """Where the filter stopped: the bar, what was believed of every state, and what was reported of it."""
+
+    ts: datetime
+    states: Floats
+    reported: tuple[float, ...]
 
 
 class RegimeDetector:
-    """Hidden Markov model over all symbols at once, filtered forward only.
+    """Hidden Markov model of the whole market, filtered forward only.
 
-    One model is fitted on the pooled observations of all symbols, each standardised by its own training
-    statistics. Probabilities come from the forward pass: they use the bar and what precedes it, never what
-    follows, unlike the smoothed ones of a library's ``predict_proba``. An observation that is missing is no
-    evidence, so belief drifts by the transition matrix towards its long-run shares and no further.
+    There is one regime at a time, the market's, and all symbols that trade are evidence of it: how large
+    their returns are, where they lead, how they follow the ones before, and how alike they are, each
+    standardised by its own training statistics. Every symbol's row repeats the market's probabilities.
+    They come from the forward pass: they use the bar and what precedes it, never what follows, unlike the
+    smoothed ones of a library's ``predict_proba``. What is missing is no evidence, so belief drifts by the
+    transition matrix towards its long-run shares and no further. Funding and liquidations count as far as
+    they proved to help; Fear & Greed tilts what is reported of a bar within a fixed bound, and nothing that
+    is carried to the next.
 
     Parameters
     ----------
@@ -76,17 +93,15 @@ class RegimeDetector:
 
     def __init__(self, config: RegimeConfig | None = None) -> None:
         self.config = config or RegimeConfig()
-        self.columns: tuple[str, ...] = ()
-        self.scales: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.pooled_scale: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
+        self.scales: dict[str, SymbolScales] = {}
+        self.pooled_scale = SymbolScales.unknown()
         self.chain: RegimeChain | None = None
+        self.channels: list[ChannelLaw] = []
+        self._state: _FilterState | None = None
         self._latest: pl.DataFrame | None = None
 
     def fit(self, observed: pl.DataFrame, window: Window) -> RegimeDetector:
         """Fit on the rows of a window; a detector that was fitted before starts from its model.
-
-        Observations that hardly vary or are mostly unknown in the window (stress, where there is one symbol)
-        are left out.
 
         Parameters
         ----------
@@ -98,61 +113,76 @@ class RegimeDetector:
         Raises
         ------
         NotEnoughDataError
-            If fewer than `least_rows` rows are complete.
+            If returns of fewer than `least_bars` bars are known.
         """
         rows = observed.filter(window.mask()).sort("symbol", "ts")
-        usable = rows.select(
-            (pl.col(name).is_not_null().mean() > 0.5) & (pl.col(name).std() > 1e-6) for name in OBSERVATIONS
-        )
-        columns = tuple(name for name in OBSERVATIONS if usable.height and usable[name][0])
-        complete = rows.drop_nulls(columns)
-        if len(columns) < 2 or complete.height < self.config.least_rows:
+        known = rows.filter(pl.col("log_return").is_not_null())
+        if (bars := known["ts"].n_unique()) < self.config.least_bars:
             raise NotEnoughDataError(
-                f"{complete.height} complete rows of {columns} from {window.start} to {window.end}; "
-                f"the regime model needs {self.config.least_rows} of at least two observations"
+                f"{bars} bars with a return from {window.start} to {window.end}; "
+                f"the regime model needs {self.config.least_bars}"
             )
-        previous = self.chain if columns == self.columns else None
-        self.columns = columns
-        self.pooled_scale = _scale(complete, columns)
+        self.pooled_scale = SymbolScales.of(known)
         self.scales = {
-            str(symbol): _scale(part, columns)
-            for (symbol,), part in complete.group_by("symbol", maintain_order=True)
-            if part.height >= self.config.least_rows
+            str(symbol): SymbolScales.of(part)
+            for (symbol,), part in known.group_by("symbol", maintain_order=True)
+            if part.height >= self.config.least_bars
         }
-        anchors = np.array([ANCHORS[name] for name in columns]).T
-        thinned, lengths = self._training_rows(complete)
-        self.chain = fit_chain(thinned, lengths, anchors, self.config.fit, previous)
+        span = self.config.most_bars * self.config.bar
+        rows = rows.filter(pl.col("ts") > pl.col("ts").max() - span)
+        sums, values, _ = self._bars(rows, *self._grid(rows, None))
+        self.chain = fit_chain(sums, self.config.fit, self.config.bar / timedelta(hours=1), self.chain)
+        self.channels = fit_channels(values, sums, self.chain)
         return self
 
-    def _training_rows(self, complete: pl.DataFrame) -> tuple[np.ndarray, list[int]]:
-        """Every `thinning`-th bar of each symbol, in stretches that fit into `most_rows`."""
-        thinning, stretch = self.config.fit.thinning, self.config.stretch
-        values = self._standardised(complete)
-        stretches: list[tuple[int, np.ndarray]] = []
-        for number, symbol in enumerate(complete["symbol"].unique(maintain_order=True)):
-            own = values[(complete["symbol"] == symbol).to_numpy()][::thinning]
-            stretches += [(number + k // stretch, own[k : k + stretch]) for k in range(0, len(own), stretch)]
-        turns = -(-sum(len(rows) for _, rows in stretches) // self.config.most_rows)
-        chosen = [rows for turn, rows in stretches if turn % turns == 0]
-        return np.concatenate(chosen), [len(rows) for rows in chosen]
+    def _grid(self, rows: pl.DataFrame, after: datetime | None) -> tuple[NDArray[np.int64], int]:
+        """Bar of each row counted from the first, or from the one after `after`, and the number of bars."""
+        ts = rows["ts"].to_numpy()
+        origin = ts.min() if after is None else np.datetime64(after + self.config.bar, "us")
+        place = (ts - origin) // np.timedelta64(self.config.bar)
+        again = rows["symbol"].eq_missing(rows["symbol"].shift(1)).to_numpy() & (
+            np.diff(place, prepend=-1) < 1
+        )
+        wrong = again | (place < 0)
+        if wrong.any():
+            row = int(wrong.argmax())
+            before = rows["ts"][row - 1] if again[row] else after
+            raise DataError(f"{rows.row(row)[:2]} does not follow {before}", row=row + 1, column="ts")
+        return place, int(place.max()) + 1
 
-    def _standardised(self, rows: pl.DataFrame) -> np.ndarray:
-        """[n, d], by the statistics of each symbol or, for one unknown in training, of all of them pooled."""
-        values = rows.select(self.columns).to_numpy().astype(float)
+    def _bars(self, rows: pl.DataFrame, place: NDArray[np.int64], bars: int) -> tuple[Floats, Floats, Floats]:
+        """Make sums, channels and Fear & Greed of each bar; an unknown symbol is measured by all."""
         names, index = np.unique(rows["symbol"].to_numpy().astype(str), return_inverse=True)
-        scales = [self.scales.get(str(name), self.pooled_scale) for name in names]
-        centre, spread = (np.stack(part)[index] for part in zip(*scales, strict=True))
-        return np.clip((values - centre) / spread, -self.config.clip, self.config.clip)
+        scales = [self.scales.get(str(name), self.pooled_scale).factors() for name in names]
+        unit, swing, *channel_scales = np.stack(scales, axis=1)[:, index]
+        centres, spreads = channel_scales[: len(CHANNELS)], channel_scales[len(CHANNELS) :]
+        known = {name: rows[name].cast(pl.Float64).to_numpy() for name in OBSERVATIONS}
+        sums = bar_sums(
+            place,
+            bars,
+            known["log_return"] / unit,
+            known["previous_return"] / unit,
+            known["excursion"] / swing,
+        )
+        limit = self.config.clip
+        channels = [
+            _mean_of_known(place, bars, np.clip((known[name] - centre) / spread, -limit, limit))
+            for name, centre, spread in zip(CHANNELS, centres, spreads, strict=True)
+        ]
+        return sums, np.stack(channels, axis=1), _mean_of_known(place, bars, known["fear_greed"])
 
     def filter(self, observed: pl.DataFrame, after: pl.DataFrame | None = None) -> pl.DataFrame:
-        """Probabilities of every row given the observations up to it.
+        """Probabilities of every bar given the observations up to it.
 
         Parameters
         ----------
         observed : DataFrame
             From `observations`.
         after : DataFrame, optional
-            Earlier rows of this method's result; each symbol continues from its last one.
+            Earlier rows of this method's result; the market continues from the newest. Where those are what
+            this detector, or the one that it was restored from, filtered last, it continues exactly; from
+            any other it knows the probabilities alone, and takes direction and volatility as usual in each
+            regime.
 
         Returns
         -------
@@ -164,33 +194,40 @@ class RegimeDetector:
         ValueError
             If the detector was not fitted.
         DataError
-            If a symbol's rows repeat or do not follow those of `after`.
+            If a symbol's rows repeat, or rows do not all follow those of `after`.
         """
         if self.chain is None:
             raise ValueError("the detector was not fitted; call fit first")
         rows = observed.sort("symbol", "ts")
         if rows.is_empty():
             return filtered_frame(rows, np.empty((0, len(REGIMES))))
-        begins = (rows["symbol"] != rows["symbol"].shift(1)).fill_null(value=True).to_numpy()
-        before = rows["ts"].shift(1).to_numpy().copy()
-        first = np.tile(self.chain.stationary, (rows.height, 1))
-        before[begins] = rows["ts"].to_numpy()[begins]
-        if after is not None:
-            last = after.drop_nulls(PROBABILITIES).sort("ts").group_by("symbol").last()
-            known = rows.select("symbol").join(last, on="symbol", how="left", maintain_order="left")
-            carried = begins & known["ts"].is_not_null().to_numpy()
-            before[carried] = known["ts"].to_numpy()[carried]
-            first[carried] = known.select(PROBABILITIES).to_numpy()[carried]
-        else:
-            carried = np.zeros(rows.height, dtype=bool)
-        steps = (rows["ts"].to_numpy() - before) // np.timedelta64(self.config.bar)
-        wrong = (steps < 1) & (~begins | carried)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise DataError(f"{rows.row(row)[:2]} does not follow {before[row]}", row=row + 1, column="ts")
-        weight = 1.0 / self.config.fit.thinning
-        beliefs = filter_chain(self.chain, self._standardised(rows), begins, first, steps, weight)
-        return filtered_frame(rows, beliefs)
+        last, first = self._continued(after, self.chain)
+        place, bars = self._grid(rows, last)
+        sums, values, index = self._bars(rows, place, bars)
+        states, _ = forward(
+            log_densities(sums, self.chain.law, self.chain.levels),
+            channel_evidence(values, self.channels),
+            first,
+            self.chain.modes,
+            self.chain.level_moves,
+        )
+        reported = tilted(regime_probabilities(states), fear_greed_shift(index, self.config.fear_greed_limit))
+        newest = rows["ts"].sort()[-1]
+        self._state = _FilterState(newest, states[-1], tuple(reported[-1].tolist()))
+        return filtered_frame(rows, reported[place])
+
+    def _continued(self, after: pl.DataFrame | None, chain: RegimeChain) -> tuple[datetime | None, Floats]:
+        """Newest bar that was filtered, and what was believed of every state then."""
+        usual = chain.state_shares
+        known = None if after is None else after.drop_nulls(PROBABILITIES).sort("ts")
+        if known is None or known.is_empty():
+            return None, usual
+        ts, probabilities = known["ts"][-1], known.select(PROBABILITIES).row(-1)
+        state = self._state
+        if state and state.ts == ts and np.allclose(state.reported, probabilities, rtol=0.0, atol=1e-12):
+            return ts, chain.carried(state.states)
+        shares = regime_probabilities(np.diag(usual)) * usual[:, None]
+        return ts, (shares / shares.sum(axis=0)) @ np.array(probabilities)
 
     def detect(self, observed: pl.DataFrame) -> pl.DataFrame:
         """Probabilities of the newest bars, continued from the last call: `filter` one step at a time.
@@ -198,7 +235,7 @@ class RegimeDetector:
         Parameters
         ----------
         observed : DataFrame
-            Observations of one or more new bars of any number of symbols.
+            Observations of one or more new bars, of all symbols that traded in them.
 
         Returns
         -------
@@ -206,65 +243,74 @@ class RegimeDetector:
             As `filter`, with identical numbers.
         """
         found = self.filter(observed, self._latest)
-        latest = found if self._latest is None else pl.concat([self._latest, found])
-        self._latest = latest.group_by("symbol", maintain_order=True).last()
+        if found.height:
+            self._latest = found.filter(pl.col("ts") == pl.col("ts").max())
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return settings and model as lists and numbers, ready for JSON, without the state of `detect`."""
+        """Return settings, model and where the filter stopped as lists and numbers, ready for JSON."""
         if self.chain is None:
             raise ValueError("the detector was not fitted; call fit first")
-        config = asdict(self.config) | {"bar": self.config.bar.total_seconds()}
+        chain, state = self.chain, self._state
         return {
-            "config": config,
-            "columns": list(self.columns),
-            "scales": {name: [part.tolist() for part in scale] for name, scale in self.scales.items()},
-            "pooled_scale": [part.tolist() for part in self.pooled_scale],
-            "transition": self.chain.transition.tolist(),
-            "means": self.chain.means.tolist(),
-            "covariances": self.chain.covariances.tolist(),
-            "fallback": self.chain.fallback,
+            "config": asdict(self.config) | {"bar": self.config.bar.total_seconds()},
+            "scales": {name: _plain(scale) for name, scale in self.scales.items()},
+            "pooled_scale": _plain(self.pooled_scale),
+            "chain": _plain(chain) | {"law": _plain(chain.law)},
+            "channels": [_plain(law) for law in self.channels],
+            "state": _plain(state) | {"ts": state.ts.isoformat()} if state else None,
         }
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> RegimeDetector:
         """Restore what `to_dict` returned."""
         config = dict(saved["config"])
-        fit = config.pop("fit")
-        detector = cls(
-            RegimeConfig(
-                **config
-                | {
-                    "bar": timedelta(seconds=config["bar"]),
-                    "spans": ObservationSpans(**config["spans"]),
-                    "fit": FitSettings(**fit | {"spreads": tuple(fit["spreads"])}),
-                }
-            )
-        )
-        detector.columns = tuple(saved["columns"])
-        detector.scales = {
-            name: (np.array(centre), np.array(spread)) for name, (centre, spread) in saved["scales"].items()
+        fit = _tuples(config["fit"]) | {"definition": Definition(**_tuples(config["fit"]["definition"]))}
+        config |= {
+            "bar": timedelta(seconds=config["bar"]),
+            "spans": ObservationSpans(**config["spans"]),
+            "fit": FitSettings(**fit),
         }
-        centre, spread = saved["pooled_scale"]
-        detector.pooled_scale = (np.array(centre), np.array(spread))
-        detector.chain = RegimeChain(
-            transition=np.array(saved["transition"]),
-            means=np.array(saved["means"]),
-            covariances=np.array(saved["covariances"]),
-            fallback=saved["fallback"],
-        )
+        detector = cls(RegimeConfig(**config))
+        detector.scales = {name: SymbolScales(**_tuples(scale)) for name, scale in saved["scales"].items()}
+        detector.pooled_scale = SymbolScales(**_tuples(saved["pooled_scale"]))
+        law = ReturnLaw(**_arrays(saved["chain"]["law"]))
+        detector.chain = RegimeChain(**_arrays(saved["chain"]) | {"law": law})
+        detector.channels = [ChannelLaw(**_arrays(channel)) for channel in saved["channels"]]
+        if state := saved["state"]:
+            detector._state = _FilterState(
+                datetime.fromisoformat(state["ts"]), np.array(state["states"]), tuple(state["reported"])
+            )
         return detector
 
 
-def _scale(rows: pl.DataFrame, columns: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    values = rows.select(columns).to_numpy()
-    return values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
+def _mean_of_known(place: NDArray[np.int64], bars: int, values: Floats) -> Floats:
+    """Mean over the symbols of each bar that know the value; NaN where none does."""
+    known = np.isfinite(values)
+    count = np.bincount(place, known.astype(float), bars)
+    total = np.bincount(place, np.where(known, values, 0.0), bars)
+    return np.divide(total, count, out=np.full(bars, np.nan), where=count > 0.0)
 
 
-def filtered_frame(rows: pl.DataFrame, beliefs: np.ndarray) -> pl.DataFrame:
+def filtered_frame(rows: pl.DataFrame, beliefs: Floats) -> pl.DataFrame:
     """``symbol, ts`` of `rows` with the probabilities [n, 3] and the likeliest regime."""
     names = np.array(REGIMES, dtype=object)[beliefs.argmax(axis=1)]
     return rows.select("symbol", "ts").with_columns(
         *(pl.Series(name, beliefs[:, k]) for k, name in enumerate(PROBABILITIES)),
         pl.Series("regime", names, dtype=pl.String),
     )
+
+
+def _plain(part: object) -> dict[str, Any]:
+    """Fields of a dataclass as JSON has them."""
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(part).items()
+    }
+
+
+def _arrays(saved: dict[str, Any]) -> dict[str, Any]:
+    return {name: np.array(value) if isinstance(value, list) else value for name, value in saved.items()}
+
+
+def _tuples(saved: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}

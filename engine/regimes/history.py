@@ -42,6 +42,7 @@ def walk_forward_regimes(
     warmup: timedelta,
     lookback: timedelta,
     config: RegimeConfig | None = None,
+    alternative: pl.DataFrame | None = None,
 ) -> RegimeHistory:
     """Filter the whole history with models that are refitted on schedule.
 
@@ -64,6 +65,8 @@ def walk_forward_regimes(
         Most history that a fit sees.
     config : RegimeConfig, optional
         Settings; their `bar` is overridden.
+    alternative : DataFrame, optional
+        Funding, liquidations and Fear & Greed, as `observations` takes them.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def walk_forward_regimes(
         if length <= timedelta(0):
             raise ValueError(f"{name} was {length}; it must be positive")
     detector = RegimeDetector(replace(config or RegimeConfig(), bar=bar))
-    observed = observations(candles, detector.config.spans)
+    observed = observations(candles, detector.config.spans, alternative)
     filtered = filtered_frame(observed.head(0), np.empty((0, len(REGIMES))))
     latest: pl.DataFrame | None = None
     parts = [filtered]

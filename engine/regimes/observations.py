@@ -1,15 +1,26 @@
-"""What the regime detector looks at: how violent, how directed and how common the market's moves are."""
+"""What the regime detector looks at: the move of each bar, how far it swung, and what derivatives say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
-__all__ = ["OBSERVATIONS", "ObservationSpans", "observations"]
+from engine.errors import DataError
 
-OBSERVATIONS = ("volatility", "direction", "stress")
+__all__ = ["CHANNELS", "OBSERVATIONS", "ObservationSpans", "observations"]
+
+CHANNELS = ("funding", "liquidations")
+"""Slow observations of the derivatives market, per symbol."""
+
+OBSERVATIONS = ("log_return", "previous_return", "excursion", *CHANNELS, "fear_greed")
+
+ALTERNATIVE = ("funding_rate_8h", "liquidations_long_usd", "liquidations_short_usd", "fear_greed")
+
+# A wick that nobody could trade (a low of a thousandth of the close) must not look like hours of panic.
+_LARGEST_RANGE = 10.0
+# Below this a swing is rounding.
+_SMALLEST_SWING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -18,37 +29,26 @@ class ObservationSpans:
 
     Parameters
     ----------
-    volatility, stress, scale : float
-        Half-lives of the moving averages of range, of common movement, and of the slow scale that returns are
-        divided by.
-    direction : int
-        Window of the directedness.
+    scale : float
+        Half-life of the slow averages that a range is capped by and liquidations are compared with.
     """
 
-    volatility: float = 8.0
-    stress: float = 16.0
     scale: float = 200.0
-    direction: int = 24
 
 
-# A wick that nobody could trade (a low of a thousandth of the close) must not look like hours of panic.
-_LARGEST_RANGE = 10.0
-# Below this a range is rounding: nothing was traded.
-_SMALLEST_RANGE = 1e-9
-_LARGEST_RETURN = 6.0
-
-
-def observations(candles: pl.DataFrame, spans: ObservationSpans | None = None) -> pl.DataFrame:
+def observations(
+    candles: pl.DataFrame, spans: ObservationSpans | None = None, alternative: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Observations of every bar, each from that bar and earlier ones alone.
 
-    ``volatility`` is the logarithm of the exponentially weighted true range: ranges say more about volatility
-    than closes do (Alizadeh, Brandt & Diebold 2002). ``direction`` is the absolute sum of the window's
-    returns over the root of the sum of their squares, near 0.8 for a random walk. ``stress`` is the average
-    correlation of all pairs of symbols, from exponentially weighted products of scaled returns.
+    ``excursion`` says how far the price swung beyond its way from close to close: with high h, low l and
+    close r, logarithms from the previous close, ``4 [h (h - r) + l (l - r)]``. Of a Brownian path either half
+    of it is, whatever r is, the variance times a chi-square of two degrees of freedom, so it tells of
+    volatility what the return leaves open and nothing twice (Rogers & Satchell 1991). Where both are zero, as
+    in candles made of closes, or of bars without a trade, it says nothing and is null.
 
-    Averages run on across a gap, so that a short outage blinds nothing, but no return and no range spans one.
-    What cannot be computed is null: a bar without a trade, less than half a window of returns, or stress
-    while fewer than two symbols trade.
+    ``liquidations`` is the logarithm of what both sides lost, over its slow average. ``fear_greed`` outside
+    of 0..100 is null. Whatever is not known is null and never zero. No observation spans a gap.
 
     Parameters
     ----------
@@ -56,73 +56,66 @@ def observations(candles: pl.DataFrame, spans: ObservationSpans | None = None) -
         ``symbol, ts, high, low, close, log_return``, sorted by symbol and ts; ``log_return`` is null at the
         first bar of each segment.
     spans : ObservationSpans, optional
-        Memory of each observation.
+        Memory of the slow averages.
+    alternative : DataFrame, optional
+        Of `engine.alternative.features.alternative_features` or any part of it: ``symbol, ts`` and whichever
+        of ``funding_rate_8h, liquidations_long_usd, liquidations_short_usd, fear_greed`` there are, as known
+        at the close of the bar.
 
     Returns
     -------
     DataFrame
-        ``symbol, ts, volatility, direction, stress``, rows as given.
+        ``symbol, ts`` and `OBSERVATIONS`, rows as given.
+
+    Raises
+    ------
+    DataError
+        If `alternative` has a row twice.
     """
     spans = spans or ObservationSpans()
     r = pl.col("log_return")
-    before = pl.col("close") * (-r).exp()
-    true_range = (pl.max_horizontal("high", before) / pl.min_horizontal("low", before)).log()
-    scaled = (
-        candles.lazy()
-        .select("symbol", "ts", r, true_range=pl.when(true_range > _SMALLEST_RANGE).then(true_range))
-        .with_columns(
-            usual_range=_average("true_range", spans.scale).shift(1).forward_fill().over("symbol"),
-            usual_return=_average(r**2, spans.scale).sqrt().shift(1).forward_fill().over("symbol"),
-        )
-        .with_columns(
-            true_range=pl.when(pl.col("true_range") > _LARGEST_RANGE * pl.col("usual_range"))
-            .then(_LARGEST_RANGE * pl.col("usual_range"))
-            .otherwise("true_range"),
-            scaled=(r / pl.col("usual_return")).clip(-_LARGEST_RETURN, _LARGEST_RETURN),
-        )
-        .with_columns(
-            volatility=_average("true_range", spans.volatility).log().over("symbol"),
-            direction=_directedness(r, spans.direction).over("symbol"),
-        )
-        .collect()
-    )
-    stress = _average_correlation(scaled.select("symbol", "ts", "scaled"), spans.stress)
+    previous_close = pl.col("close") * (-r).exp()
+    up = pl.max_horizontal("high", previous_close)
+    down = pl.min_horizontal("low", previous_close)
+    swing = (up / previous_close).log() * (up / pl.col("close")).log()
+    swing += (down / previous_close).log() * (down / pl.col("close")).log()
+    usual = pl.col("excursion").sqrt().ewm_mean(half_life=spans.scale, ignore_nulls=True).shift(1)
     return (
-        scaled.join(stress, on="ts", how="left", maintain_order="left")
+        _with_alternative(candles.select("symbol", "ts", "high", "low", "close", "log_return"), alternative)
+        .lazy()
+        .with_columns(
+            excursion=pl.when(swing > _SMALLEST_SWING).then(4.0 * swing),
+            previous_return=pl.when(r.is_not_null()).then(r.shift(1).over("symbol")),
+            funding="funding_rate_8h",
+            liquidations=_over_usual(
+                (pl.col("liquidations_long_usd") + pl.col("liquidations_short_usd")).log1p(), spans.scale
+            ),
+            fear_greed=pl.when(pl.col("fear_greed").is_between(0.0, 100.0)).then("fear_greed"),
+        )
+        .with_columns(usual=usual.forward_fill().over("symbol"))
+        .with_columns(
+            excursion=pl.when(pl.col("excursion").sqrt() > _LARGEST_RANGE * pl.col("usual"))
+            .then((_LARGEST_RANGE * pl.col("usual")) ** 2)
+            .otherwise("excursion")
+        )
         .with_columns(pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in OBSERVATIONS)
         .select("symbol", "ts", *OBSERVATIONS)
+        .collect()
     )
 
 
-def _average(values: str | pl.Expr, half_life: float) -> pl.Expr:
-    """Exponentially weighted mean of what is known; null where the value itself is."""
-    expression = pl.col(values) if isinstance(values, str) else values
-    return expression.ewm_mean(half_life=half_life, adjust=True, ignore_nulls=True)
+def _over_usual(value: pl.Expr, half_life: float) -> pl.Expr:
+    usual = value.ewm_mean(half_life=half_life, ignore_nulls=True).shift(1).forward_fill()
+    return (value - usual).over("symbol")
 
 
-def _directedness(r: pl.Expr, window: int) -> pl.Expr:
-    least = max(window // 2, 2)
-    return (
-        r.rolling_sum(window, min_samples=least).abs() / (r**2).rolling_sum(window, min_samples=least).sqrt()
-    )
-
-
-def _average_correlation(scaled: pl.DataFrame, half_life: float) -> pl.DataFrame:
-    """``ts, stress``: average over pairs of E[z_i z_j] / E[z^2], of the symbols that trade in each bar.
-
-    Symbols are added one after the other: an absent one adds zero, so a later listing cannot change the
-    rounding of earlier sums.
-    """
-    grid = scaled.pivot(on="symbol", index="ts", values="scaled", maintain_order=True).sort("ts")
-    n, total, squares = (np.zeros(grid.height) for _ in range(3))
-    for symbol in sorted(set(grid.columns) - {"ts"}):
-        z = grid[symbol].to_numpy()
-        traded = np.isfinite(z)
-        z = np.where(traded, z, 0.0)
-        n, total, squares = n + traded, total + z, squares + z * z
-    pairs = n * (n - 1.0)
-    common = np.divide(total * total - squares, pairs, out=np.full(grid.height, np.nan), where=pairs > 0)
-    own = np.divide(squares, n, out=np.full(grid.height, np.nan), where=pairs > 0)
-    return pl.DataFrame({"ts": grid["ts"], "common": common, "own": own}, nan_to_null=True).select(
-        "ts", stress=_average("common", half_life) / _average("own", half_life)
-    )
+def _with_alternative(bars: pl.DataFrame, alternative: pl.DataFrame | None) -> pl.DataFrame:
+    """Bars with the columns `ALTERNATIVE`, null where nothing is known."""
+    if alternative is not None:
+        known = alternative.select("symbol", "ts", *(name for name in ALTERNATIVE if name in alternative))
+        if known.select(pl.struct("symbol", "ts").is_duplicated().any()).item():
+            row = int(known.select(pl.struct("symbol", "ts").is_duplicated().arg_max()).item())
+            raise DataError(f"{known.row(row)[:2]} repeats", source="alternative", row=row + 1)
+        bars = bars.join(known, on=["symbol", "ts"], how="left", maintain_order="left")
+    absent = [pl.lit(None, pl.Float64).alias(name) for name in ALTERNATIVE if name not in bars.columns]
+    return bars.with_columns(absent)

@@ -41,7 +41,7 @@ def test_a_new_bar_is_predicted_as_the_whole_pipeline_would(
     known = alternative_features(candles.select("symbol", "ts"), observations, HOUR)
     matrix = CATALOGUE.compute(candles.join(known, on=["symbol", "ts"], maintain_order="left"))
     schedule = {"refit": 100 * DAY, "warmup": 30 * DAY, "lookback": 200 * DAY}
-    history = walk_forward_regimes(candles, HOUR, **schedule)
+    history = walk_forward_regimes(candles, HOUR, **schedule, alternative=known)
     rows = with_scale(matrix.join(history.rows, on=["symbol", "ts"], how="left"), HORIZON)
     rows = rows.join(labels(candles, HORIZON), on=["symbol", "ts"], how="left").sort("ts", "symbol")
 
@@ -54,12 +54,24 @@ def test_a_new_bar_is_predicted_as_the_whole_pipeline_would(
     calibrator = ConformalPredictor().calibrate(np.maximum(p_up, 1 - p_up), right, later["regime"])
 
     before = candles.filter(pl.col("ts") < cut)
-    stored = walk_forward_regimes(before, HOUR, **schedule)
+    stored = walk_forward_regimes(before, HOUR, **schedule, alternative=known.filter(pl.col("ts") < cut))
     beliefs = stored.rows.drop_nulls("regime").group_by("symbol", maintain_order=True).last()
     detector = RegimeDetector.from_dict(stored.detector.to_dict())
     models = ModelsInUse(detector, beliefs, BoostingPredictor.from_bytes(model.to_bytes()), calibrator)
+    # One symbol's market has changed six hours before the first new bar: for a day it is not trusted.
+    changed = candles.select("symbol", "ts").with_columns(
+        p_changepoint=pl.when((pl.col("symbol") == "BTC/USDT") & (pl.col("ts") == cut - 6 * HOUR))
+        .then(0.97)
+        .otherwise(0.01)
+    )
     found = predict_new_bars(
-        candles.filter(pl.col("ts") >= cut - TAIL * HOUR), observations, models, cut - HOUR, HOUR, HORIZON
+        candles.filter(pl.col("ts") >= cut - TAIL * HOUR),
+        observations,
+        changed.filter(pl.col("ts") >= cut - DAY),
+        models,
+        cut - HOUR,
+        HOUR,
+        HORIZON,
     )
 
     new = rows.filter(pl.col("ts") >= cut)
@@ -68,7 +80,9 @@ def test_a_new_bar_is_predicted_as_the_whole_pipeline_would(
     expected = new.select("symbol", "ts", "regime", "p_trend", "p_range", "p_panic").with_columns(
         direction=pl.when(expected_up >= 0.5).then(1).otherwise(-1).cast(pl.Int64),
         raw_confidence=pl.max_horizontal(expected_up, 1 - expected_up),
-        confidence=pl.Series(confidence).fill_nan(None),
+        confidence=pl.when((pl.col("symbol") != "BTC/USDT") | (pl.col("ts") > cut + 18 * HOUR)).then(
+            pl.Series(confidence).fill_nan(None)
+        ),
     )
     assert found.height == 3 * NEW
     assert_frame_equal(found.select(expected.columns), expected, rel_tol=1e-9, abs_tol=1e-9)

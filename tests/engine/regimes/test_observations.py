@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from engine.errors import DataError
 from engine.regimes.observations import OBSERVATIONS, observations
 
 HOUR = timedelta(hours=1)
@@ -18,8 +19,9 @@ START = datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 def candles(
     returns: np.ndarray, symbol: str = "BTC/USDT", first: int = 0, missing: frozenset[int] = frozenset()
 ) -> pl.DataFrame:
-    """Bars that open at the last close; `missing` ones are dropped and the return after them is unknown."""
+    """Bars that open at the last close and swing beyond; the return after a `missing` one is unknown."""
     close = 100.0 * np.exp(np.cumsum(returns))
+    swing = 0.004 * np.random.default_rng(9).random((2, len(returns)))
     frame = pl.DataFrame(
         {
             "symbol": symbol,
@@ -29,7 +31,10 @@ def candles(
             "log_return": returns,
         },
         schema_overrides={"ts": pl.Datetime("us")},
-    ).with_columns(high=pl.max_horizontal("open", "close"), low=pl.min_horizontal("open", "close"))
+    ).with_columns(
+        high=pl.max_horizontal("open", "close") * np.exp(swing[0]),
+        low=pl.min_horizontal("open", "close") * np.exp(-swing[1]),
+    )
     kept = [k for k in range(len(returns)) if k not in missing]
     after_gap = [k == 0 or k - 1 in missing for k in kept]
     return frame[kept].with_columns(log_return=pl.when(~pl.Series(after_gap)).then("log_return"))
@@ -47,80 +52,134 @@ def several(seed: int = 0, bars: int = 400) -> pl.DataFrame:
     return frame.with_columns(high=pl.when(wick).then(pl.col("high") * 3.0).otherwise("high"))
 
 
+def alternative(frame: pl.DataFrame, seed: int = 1) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    return frame.select(
+        "symbol",
+        "ts",
+        funding_rate_8h=pl.Series(1e-4 * rng.standard_normal(frame.height)),
+        liquidations_long_usd=pl.Series(1e6 * rng.random(frame.height)),
+        liquidations_short_usd=pl.Series(1e6 * rng.random(frame.height)),
+        fear_greed=pl.Series(np.round(100.0 * rng.random(frame.height))),
+    )
+
+
 @pytest.mark.parametrize("cut", [30, 47, 250, 251, 300, 367])
 def test_the_future_changes_nothing(cut: int) -> None:
     full = several()
     end = START + cut * HOUR
-    past = observations(full.filter(pl.col("ts") <= end))
-    assert_frame_equal(past, observations(full).filter(pl.col("ts") <= end), check_exact=True)
+    past = full.filter(pl.col("ts") <= end)
+    whole = observations(full, alternative=alternative(full))
+    known = alternative(full).filter(pl.col("ts") <= end)
+    assert_frame_equal(
+        observations(past, alternative=known), whole.filter(pl.col("ts") <= end), check_exact=True
+    )
 
 
 def test_rows_and_columns() -> None:
     frame = several()
-    found = observations(frame)
-    assert found.columns == ["symbol", "ts", *OBSERVATIONS]
-    assert_frame_equal(found.select("symbol", "ts"), frame.select("symbol", "ts"))
-    assert not any(found[name].is_nan().any() for name in OBSERVATIONS)
+    for known in (None, alternative(frame)):
+        found = observations(frame, alternative=known)
+        assert found.columns == ["symbol", "ts", *OBSERVATIONS]
+        assert_frame_equal(found.select("symbol", "ts"), frame.select("symbol", "ts"))
+        assert not any(found[name].is_nan().any() for name in OBSERVATIONS)
 
 
-def test_volatility_is_the_log_of_the_average_range() -> None:
-    steady = observations(candles(np.where(np.arange(200) % 2, 0.01, -0.01)))
-    assert steady["volatility"][-1] == pytest.approx(np.log(0.01), abs=1e-9)
-
-
-def test_direction_of_a_straight_line_a_walk_and_a_zigzag() -> None:
-    rng = np.random.default_rng(1)
-    straight = observations(candles(np.full(100, 0.01)))["direction"][-1]
-    walk = observations(candles(0.01 * rng.standard_normal(20_000)))["direction"].mean()
-    zigzag = observations(candles(np.where(np.arange(100) % 2, 0.01, -0.01)))["direction"][-1]
-    assert straight == pytest.approx(np.sqrt(24))
-    assert walk == pytest.approx(np.sqrt(2 / np.pi), abs=0.03)
-    assert zigzag == pytest.approx(0.0, abs=1e-9)
-
-
-def test_stress_is_the_average_correlation() -> None:
+def test_an_excursion_is_a_chi_square_whatever_the_return_was() -> None:
+    """The path inside each bar is simulated; the law must be that of Brownian motion for all returns."""
     rng = np.random.default_rng(2)
-    common, own = rng.standard_normal(6_000), rng.standard_normal((3, 6_000))
-    frame = pl.concat(
-        candles(0.01 * (np.sqrt(0.6) * common + np.sqrt(0.4) * own[k]), f"S{k}/USDT") for k in range(3)
+    bars, steps, sigma = 4_000, 1_000, 0.01
+    inside = np.cumsum(sigma / np.sqrt(steps) * rng.standard_normal((bars, steps)), axis=1, dtype=np.float32)
+    returns = inside[:, -1].astype(float)
+    # what a walk of so many steps misses of the extremes of the motion (Broadie, Glasserman & Kou 1997)
+    missed = 0.5826 * sigma / np.sqrt(steps)
+    high, low = np.maximum(inside.max(axis=1), 0.0) + missed, np.minimum(inside.min(axis=1), 0.0) - missed
+    close = np.exp(np.cumsum(returns))
+    before = np.r_[1.0, close[:-1]]
+    frame = candles(returns).with_columns(
+        close=close, high=pl.Series(before * np.exp(high)), low=pl.Series(before * np.exp(low))
     )
-    stress = observations(frame).filter(pl.col("symbol") == "S0/USDT")["stress"]
-    assert stress.mean() == pytest.approx(0.6, abs=0.04)
+    found = observations(frame)["excursion"].fill_null(0.0).to_numpy()[1:] / sigma**2
+    assert found.mean() == pytest.approx(4.0, rel=0.06)
+    large = np.abs(returns[1:]) > sigma
+    assert found[large].mean() == pytest.approx(found[~large].mean(), rel=0.05)
 
 
-def test_one_symbol_has_no_stress() -> None:
-    assert observations(candles(np.full(50, 0.01)))["stress"].null_count() == 50
+def test_candles_without_wicks_swing_nowhere() -> None:
+    frame = candles(0.01 * np.random.default_rng(3).standard_normal(100)).with_columns(
+        high=pl.max_horizontal("open", "close"), low=pl.min_horizontal("open", "close")
+    )
+    assert observations(frame)["excursion"].null_count() == 100
 
 
-def test_stress_is_unknown_while_one_symbol_trades() -> None:
-    frame = several()
-    alone = (pl.col("symbol") == "BTC/USDT") & (pl.col("ts") == START + 200 * HOUR)
-    kept = frame.filter((pl.col("ts") != START + 200 * HOUR) | alone)
-    assert observations(kept).filter(alone)["stress"].to_list() == [None]
-
-
-def test_an_outage_blinds_for_no_bar_and_no_range_spans_it() -> None:
+def test_nothing_spans_a_gap() -> None:
     rng = np.random.default_rng(3)
     returns = 0.01 * rng.standard_normal(200)
     returns[120] += 0.5
     found = observations(candles(returns, missing=frozenset(range(100, 121))))
     after = found.filter(pl.col("ts") >= START + 121 * HOUR)
-    assert after.height == 79
-    assert after.select(pl.col("volatility", "direction").is_not_null().all()).row(0) == (True, True)
-    # the price moved by a half while nobody traded: neither observation may know
-    assert after["volatility"].max() < np.log(0.03)
-    assert after["direction"][0] < np.sqrt(24)
+    assert after["log_return"][:2].is_null().to_list() == [True, False]
+    assert after["previous_return"][:3].is_null().to_list() == [True, True, False]
+    assert after["excursion"][0] is None
+    # the price moved by a half while nobody traded
+    assert float(after["excursion"].max()) < 0.1
 
 
-def test_a_bar_without_a_trade_is_unknown_and_a_wick_is_bounded() -> None:
-    rng = np.random.default_rng(4)
-    frame = candles(0.01 * rng.standard_normal(300)).with_columns(bar=pl.int_range(pl.len()))
-    silent = frame.with_columns(
-        pl.when(pl.col("bar") == 150).then(99.0).otherwise(name).alias(name)
-        for name in ("high", "low", "close")
-    ).with_columns(log_return=pl.when(pl.col("bar") == 150).then(0.0).otherwise("log_return"))
-    assert observations(silent)["volatility"][150] is None
-    usual = observations(frame)["volatility"]
-    wick = frame.with_columns(low=pl.when(pl.col("bar") == 150).then(1e-4).otherwise("low"))
-    assert observations(wick)["volatility"][150] - usual[150] < np.log(3.0)
-    assert abs(observations(wick)["volatility"][250] - usual[250]) < 0.01
+def test_the_previous_return_is_that_of_the_same_symbol() -> None:
+    found = observations(several())
+    for _, rows in found.group_by("symbol"):
+        assert rows["previous_return"][1:].to_list() == rows["log_return"][:-1].to_list()
+        assert rows["previous_return"][0] is None
+
+
+def test_a_wick_is_bounded() -> None:
+    frame = candles(0.01 * np.random.default_rng(4).standard_normal(300))
+    wick = frame.with_columns(
+        low=pl.when(pl.int_range(pl.len()) == 150).then(1e-4).otherwise("low"),
+    )
+    plain, capped = observations(frame)["excursion"], observations(wick)["excursion"]
+    usual = float(plain[:150].sqrt().mean())
+    assert capped[150] < (15.0 * usual) ** 2
+    assert plain[250] == capped[250]
+
+
+def test_liquidations_are_compared_with_their_own_usual_size() -> None:
+    frame = candles(0.01 * np.random.default_rng(5).standard_normal(2_000))
+    known = frame.select(
+        "symbol", "ts", liquidations_long_usd=pl.lit(5e5), liquidations_short_usd=pl.lit(5e5)
+    )
+    burst = known.with_columns(
+        liquidations_long_usd=pl.when(pl.int_range(pl.len()) == 1_500).then(1e8).otherwise(5e5)
+    )
+    assert observations(frame, alternative=known)["liquidations"][1_500] == pytest.approx(0.0, abs=1e-9)
+    assert observations(frame, alternative=burst)["liquidations"][1_500] == pytest.approx(
+        np.log(100.5), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(("index", "known"), [(0.0, 0.0), (100.0, 100.0), (140.0, None), (-1.0, None)])
+def test_an_index_outside_its_range_is_unknown_and_zero_is_extreme_fear(
+    index: float, known: float | None
+) -> None:
+    frame = candles(np.full(5, 0.01))
+    rows = frame.select("symbol", "ts", fear_greed=pl.lit(index))
+    assert observations(frame, alternative=rows)["fear_greed"].to_list() == [known] * 5
+
+
+def test_what_is_not_known_is_null_and_never_zero() -> None:
+    frame = several()
+    found = observations(frame)
+    for name in ("funding", "liquidations", "fear_greed"):
+        assert found[name].null_count() == frame.height
+    one_side = alternative(frame).with_columns(liquidations_short_usd=pl.lit(None, pl.Float64))
+    assert observations(frame, alternative=one_side)["liquidations"].null_count() == frame.height
+    partly = alternative(frame).filter(pl.col("symbol") == "BTC/USDT").select("symbol", "ts", "fear_greed")
+    rows = observations(frame, alternative=partly)
+    assert rows["fear_greed"].null_count() == frame.height - partly.height
+
+
+def test_an_alternative_row_twice_is_refused() -> None:
+    frame = several()
+    twice = pl.concat([alternative(frame), alternative(frame).head(1)])
+    with pytest.raises(DataError, match="repeats"):
+        observations(frame, alternative=twice)
