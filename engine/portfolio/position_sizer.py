@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from engine.portfolio.record import Record
 from engine.portfolio.sentiment import fear_greed_factor
 from engine.portfolio.view import SymbolView
+from engine.regimes.actions import EXIT_AT, REDUCE_AT
 
 __all__ = ["Factor", "PositionSize", "PositionSizer", "SizerConfig"]
 
@@ -25,7 +26,7 @@ class SizerConfig(Record):
     panic_factor : float
         Factor when PANIC is certain; in proportion to its probability otherwise.
     reduce_at, exit_at : float
-        Change-point probabilities.
+        Change-point probabilities; by default those of the detector's own actions.
     reduce_factor : float
         Factor from `reduce_at` on.
     sentiment_floor : float
@@ -39,8 +40,8 @@ class SizerConfig(Record):
     full_confidence: float = 0.60
     target_volatility: float = 0.80
     panic_factor: float = 0.40
-    reduce_at: float = 0.70
-    exit_at: float = 0.90
+    reduce_at: float = REDUCE_AT
+    exit_at: float = EXIT_AT
     reduce_factor: float = 0.50
     sentiment_floor: float = 0.25
     max_position_risk: float = 0.02

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from engine.portfolio.record import Record
+from engine.regimes.actions import EXIT_AT, REDUCE_AT
 
 __all__ = ["RiskLimits"]
 
@@ -27,7 +28,8 @@ class RiskLimits(Record):
     panic_caution : float
         What is left of a limit when PANIC is certain; in proportion to its probability otherwise.
     reduce_at, exit_at : float
-        Change-point probabilities from which on `changepoint_caution`, or nothing, is left of it.
+        Change-point probabilities from which on `changepoint_caution`, or nothing, is left of it; by default
+        those of the detector's own actions.
     changepoint_caution : float
     sentiment_caution : float
         What is left of it at extreme fear or greed; see `fear_greed_factor`.
@@ -52,8 +54,8 @@ class RiskLimits(Record):
     max_weight: float = 0.40
     max_concentration: float = 0.34
     panic_caution: float = 0.40
-    reduce_at: float = 0.70
-    exit_at: float = 0.90
+    reduce_at: float = REDUCE_AT
+    exit_at: float = EXIT_AT
     changepoint_caution: float = 0.50
     sentiment_caution: float = 0.25
     max_data_age_hours: float = 6.0

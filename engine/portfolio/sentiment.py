@@ -15,29 +15,28 @@ from engine.portfolio.record import Record
 __all__ = ["SentimentBounds", "fear_greed_factor"]
 
 
-def fear_greed_factor(
-    index: float | None,
-    *,
-    floor: float = 0.25,
-    calm: tuple[float, float] = (40.0, 60.0),
-    extreme: tuple[float, float] = (10.0, 90.0),
-) -> float:
-    """Factor on a position: 1 between the `calm` bounds, falling in a line to `floor` at the `extreme` ones.
+# Between the inner bounds the index says nothing; at the outer ones and beyond it is extreme.
+_CALM = (40.0, 60.0)
+_EXTREME = (10.0, 90.0)
 
-    With the defaults one index point changes it by .025. An unknown index gives `floor`: it may be extreme.
+
+def fear_greed_factor(index: float | None, *, floor: float = 0.25) -> float:
+    """Factor on a position: 1 from 40 to 60, falling in a line to `floor` at 10 and at 90.
+
+    One index point changes it by ``(1 - floor) / 30``, which is .025 by default and never more than .034. An
+    unknown index gives `floor`: it may be extreme.
 
     Parameters
     ----------
     index : float or None
         0 to 100; None, NaN and anything outside is unknown.
     floor : float
-    calm, extreme : tuple of float
-        ``extreme[0] < calm[0] <= calm[1] < extreme[1]``.
+        Smallest factor, between 0 and 1.
     """
     if index is None or not math.isfinite(index) or not 0.0 <= index <= 100.0:
         return floor
-    below = (calm[0] - index) / (calm[0] - extreme[0])
-    above = (index - calm[1]) / (extreme[1] - calm[1])
+    below = (_CALM[0] - index) / (_CALM[0] - _EXTREME[0])
+    above = (index - _CALM[1]) / (_EXTREME[1] - _CALM[1])
     return 1.0 - (1.0 - floor) * min(max(below, above, 0.0), 1.0)
 
 

@@ -81,10 +81,8 @@ def _any_ahead(condition: pl.Expr, horizon: int) -> pl.Expr:
     return condition.cast(pl.Int8).rolling_max(horizon).shift(-horizon).over("symbol") == 1
 
 
-def climatology(
-    labels: pl.DataFrame, outcome: str, bar: timedelta, by: Sequence[str] = ()
-) -> pl.Series:
-    """Base rate of an outcome at each bar: its share among all labels of all symbols known by then.
+def climatology(labels: pl.DataFrame, outcome: str, bar: timedelta, by: Sequence[str] = ()) -> pl.Series:
+    """Give the base rate of an outcome at each bar: its share among the labels of all symbols known by then.
 
     Parameters
     ----------
@@ -112,11 +110,7 @@ def climatology(
         )
         .select(*by, "label_end", base=pl.col("hits") / pl.col("n"))
     )
-    moments = (
-        labels.select(*by, moment=pl.col("ts") + bar)
-        .with_row_index("row")
-        .sort("moment")
-    )
+    moments = labels.select(*by, moment=pl.col("ts") + bar).with_row_index("row").sort("moment")
     joined = moments.join_asof(
         steps,
         left_on="moment",

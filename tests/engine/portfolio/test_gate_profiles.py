@@ -104,6 +104,34 @@ def test_the_sentiment_gate_remembers():
     assert course == [True, False, False, False, False, True, True, False, False]
 
 
+@pytest.mark.parametrize("profile", ORDER)
+@pytest.mark.parametrize(
+    "unknown",
+    [{"fear_greed": None}, {"fear_greed": math.nan}, {"fear_greed": 140.0}, {"fear_greed": -1.0},
+     {"fear_greed_age_hours": 49.0}, {"fear_greed_age_hours": None}],
+)  # fmt: skip
+def test_a13_1_an_index_that_is_not_known_closes_the_gate_even_if_it_was_open(profile, unknown):
+    verdict = GATES.evaluate(profile, replace(CALM, **unknown), sentiment_was_open=True)
+    assert [gate.name for gate in verdict.vetoes] == ["sentiment"]
+    assert "Fear & Greed unknown" in verdict.vetoes[0].reason
+    assert not verdict.sentiment_open
+
+
+@pytest.mark.parametrize("profile", ORDER)
+@pytest.mark.parametrize("was_open", [True, False])
+def test_the_gate_is_open_in_one_range_and_takes_no_side(profile, was_open):
+    """Closed at both ends: a gate for one side of the market's mood would be open at one of them."""
+    open_at = [
+        GATES.evaluate(profile, replace(CALM, fear_greed=float(i), direction=side), was_open).sentiment_open
+        for side in (1, -1)
+        for i in range(101)
+    ]
+    assert open_at[:101] == open_at[101:]
+    assert not open_at[0]
+    assert not open_at[100]
+    assert sum(a != b for a, b in itertools.pairwise(open_at[:101])) == 2
+
+
 def test_an_unknown_profile_is_named():
     with pytest.raises(ValueError, match="'bold' must be one of"):
         GATES.evaluate("bold", CALM)

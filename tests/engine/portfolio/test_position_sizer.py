@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.portfolio.position_sizer import PositionSize, PositionSizer, SizerConfig
+from engine.portfolio.position_sizer import Factor, PositionSize, PositionSizer, SizerConfig
 from engine.portfolio.view import SymbolView
+from engine.regimes.bocd import BOCDConfig
 
 CALM = SymbolView(
     "BTC/USDT", direction=1, confidence=0.60, regime_probabilities=(0.5, 0.5, 0.0), p_changepoint=0.05,
@@ -133,3 +134,71 @@ def test_bad_bounds_are_refused(wrong):
 def test_a_base_has_no_sign(base):
     with pytest.raises(ValueError, match="base="):
         SIZER.size(CALM, base)
+
+
+INDEX = [k / 2 for k in range(201)]
+
+
+def sentiment_faults(sizer: PositionSizer) -> set[str]:
+    """Which of the demands on the use of Fear & Greed the size of a whole position does not meet."""
+
+    def weight(index: float | None, side: int = 1) -> float:
+        return sizer.size(replace(CALM, fear_greed=index, direction=side)).weight
+
+    path, calm = [weight(index) for index in INDEX], sizer.size(replace(CALM, fear_greed=50.0)).base
+    found = set()
+    if any(not 0.0 <= w <= calm for w in [*path, weight(None), weight(math.nan), weight(140.0)]):
+        found.add("raises")
+    if max(abs(a - b) for a, b in zip(path[2:], path, strict=False)) > 0.10 * calm:
+        found.add("cliff")
+    top = path.index(max(path))
+    if path[: top + 1] != sorted(path[: top + 1]) or path[top:] != sorted(path[top:], reverse=True):
+        found.add("not monotone")
+    if max(weight(None), weight(math.nan), weight(140.0)) > min(path):
+        found.add("careless")
+    if any(weight(index, -1) != -w for index, w in zip(INDEX, path, strict=True)):
+        found.add("takes a side")
+    return found
+
+
+def test_a13_2_a_whole_position_under_every_index():
+    assert sentiment_faults(SIZER) == set()
+    assert sentiment_faults(PositionSizer(SizerConfig(sentiment_floor=0.0, max_position_risk=1.0))) == set()
+
+
+def wrong(rule) -> PositionSizer:
+    """A sizer whose factor of Fear & Greed is another function of the index and the side."""
+
+    class Wrong(PositionSizer):
+        def _fear_greed(self, view: SymbolView) -> Factor:
+            return Factor("fear & greed", rule(view.fear_greed, view.direction or 0), "wrong")
+
+    return Wrong(SizerConfig(max_position_risk=1.0))
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        (lambda i, _: 0.25 if i is None or i < 25 or i > 75 else 1.0, "cliff"),
+        (lambda i, _: 0.25 + 0.75 * abs((i or 50.0) - 50.0) / 50.0, "not monotone"),
+        (lambda i, _: 0.25 + 0.015 * min(i or 50.0, 100.0 - (i or 50.0)), "not monotone"),
+        (lambda i, _: 1.0 if i is None else 1.0 - abs(i - 50.0) / 100.0, "careless"),
+        (
+            lambda i, s: 0.25 if i is None else 0.25 + 0.75 * (i if s > 0 else 100.0 - i) / 100.0,
+            "takes a side",
+        ),
+        (
+            lambda i, s: 0.25 if i is None else 0.25 + 0.75 * (i if s < 0 else 100.0 - i) / 100.0,
+            "takes a side",
+        ),
+        (lambda i, _: 0.25 if i is None else 1.5 - i / 100.0, "raises"),
+    ],
+)
+def test_a13_2_wrong_uses_of_the_index_are_caught(rule, fault):
+    """A cliff at 25 and 75, boldness at the ends, ``value or`` that takes 0 for missing, a bold guess for
+    None, momentum, contrarian, a bonus for fear."""
+    assert fault in sentiment_faults(wrong(rule))
+
+
+def test_the_bounds_of_a_change_point_are_those_of_the_detector():
+    assert (SizerConfig().reduce_at, SizerConfig().exit_at) == (BOCDConfig().reduce_at, BOCDConfig().exit_at)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -11,6 +12,7 @@ from engine.portfolio.risk_limits import RiskLimits
 from engine.portfolio.risk_manager import Proposal, Review, RiskManager
 from engine.portfolio.risk_state import AUTOMATIC, RiskState, advance
 from engine.portfolio.view import SymbolView
+from engine.regimes.bocd import BOCDConfig
 
 LIMITS = RiskLimits()
 CALM = {
@@ -102,6 +104,60 @@ def test_extreme_sentiment_tightens_the_gross_limit_too():
     weights = dict.fromkeys("ABCDEFGHIJ", 0.1)
     assert sum(review(weights, fear_greed=2.0).allowed.values()) == pytest.approx(0.25)
     assert sum(review(weights).allowed.values()) == pytest.approx(1.0)
+
+
+PORTFOLIOS = [{"A": 0.4}, dict.fromkeys("ABCDEFGHIJ", 0.1), {"A": 0.9, "B": -0.6, "C": 0.3}]
+
+
+def sentiment_faults(manager: RiskManager, weights: dict[str, float]) -> set[str]:
+    """Which of the demands on the use of Fear & Greed a review of these weights does not meet."""
+
+    def held(index: float | None) -> list[float]:
+        views = tuple(SymbolView(symbol, **{**CALM, "fear_greed": index}) for symbol in weights)
+        proposal = Proposal(weights, {}, 100.0, "2024-03-01", views)
+        return [abs(w) for w in manager.review(proposal, RiskState()).allowed.values()]
+
+    path, calm = [held(float(i)) for i in range(101)], held(50.0)
+    found = set()
+    for index in [*path, held(None), held(math.nan), held(140.0)]:
+        if any(one > most + 1e-12 for one, most in zip(index, calm, strict=True)):
+            found.add("loosens")
+        if any(size > LIMITS.max_weight + 1e-12 for size in index) or sum(index) > LIMITS.max_gross + 1e-12:
+            found.add("exceeds a limit")
+    if any(abs(sum(a) - sum(b)) > 0.10 * sum(calm) for a, b in itertools.pairwise(path)):
+        found.add("cliff")
+    if sum(max(held(None), held(math.nan), held(140.0))) > min(map(sum, path)) + 1e-12:
+        found.add("careless")
+    return found
+
+
+@pytest.mark.parametrize("weights", PORTFOLIOS)
+def test_a13_2_fear_and_greed_tightens_the_limits_only_and_without_a_cliff(weights):
+    assert sentiment_faults(RiskManager(), weights) == set()
+
+
+@pytest.mark.parametrize(
+    ("caution", "fault"),
+    [
+        (lambda i: 0.25 if i is None else 0.25 if i < 25 or i > 75 else 1.0, "cliff"),
+        (lambda i: 0.25 if i is None else 1.0 + max(i - 50.0, 0.0) / 100.0, "loosens"),
+        (lambda i: 0.25 if i is None else 1.0 + max(i - 50.0, 0.0) / 100.0, "exceeds a limit"),
+        (lambda i: 1.0 if i is None else 1.0 - 0.015 * abs(i - 50.0), "careless"),
+    ],
+)
+def test_a13_2_limits_that_use_the_index_wrongly_are_caught(caution, fault):
+    """A cliff, room for greed, and a calm guess for what is unknown."""
+
+    class Wrong(RiskManager):
+        def caution(self, view: SymbolView) -> tuple[float, str]:
+            return caution(view.fear_greed), "wrong"
+
+    assert fault in set().union(*(sentiment_faults(Wrong(), weights) for weights in PORTFOLIOS))
+
+
+def test_the_bounds_of_a_change_point_are_those_of_the_detector():
+    assert (LIMITS.reduce_at, LIMITS.exit_at) == (BOCDConfig().reduce_at, BOCDConfig().exit_at)
+    assert review({"A": 0.4}, p_changepoint=0.69).cuts == ()
 
 
 @pytest.mark.parametrize("age", [7.0, None, math.nan])
