@@ -24,7 +24,11 @@ ARCHIVE_START = date(2018, 1, 1)
 
 
 class Profile(BaseModel):
-    """How much work a run does. Windows are in days; models are fitted on every `row_stride`-th bar."""
+    """How much work a run does.
+
+    Windows are in days; models are fitted on every `row_stride`-th bar. Synthetic windows are drawn for the
+    newest `synthetic_folds` folds, each after `ctgan_updates` updates of CTGAN.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,6 +41,8 @@ class Profile(BaseModel):
     boosting_rounds: int
     row_stride: int
     bootstrap_draws: int
+    synthetic_folds: int
+    ctgan_updates: int
 
 
 _FOUR = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
@@ -53,6 +59,8 @@ PROFILES: dict[str, Profile] = {
         boosting_rounds=120,
         row_stride=4,
         bootstrap_draws=500,
+        synthetic_folds=1,
+        ctgan_updates=100,
     ),
     "standard": Profile(
         symbols=_TEN,
@@ -64,6 +72,8 @@ PROFILES: dict[str, Profile] = {
         boosting_rounds=150,
         row_stride=8,
         bootstrap_draws=1_000,
+        synthetic_folds=1,
+        ctgan_updates=100,
     ),
     "full": Profile(
         symbols=_TEN,
@@ -75,6 +85,8 @@ PROFILES: dict[str, Profile] = {
         boosting_rounds=400,
         row_stride=4,
         bootstrap_draws=2_000,
+        synthetic_folds=4,
+        ctgan_updates=300,
     ),
 }
 

@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 
 from engine.alternative.series import MARKET_WIDE, OBSERVATION_COLUMNS, SERIES, Series
 from engine.errors import DataError
 
-__all__ = ["as_of", "asset", "known_steps"]
+__all__ = [
+    "HOURS_PER_MICROSECOND",
+    "as_of",
+    "asset",
+    "by_asset",
+    "join_series",
+    "known_steps",
+    "latest",
+    "of_assets",
+    "require",
+]
+
+# A factor, since Polars divides a single row by a number otherwise than many rows, in the last bit.
+HOURS_PER_MICROSECOND = timedelta(microseconds=1) / timedelta(hours=1)
 
 
 def asset(symbol: str | pl.Expr) -> pl.Expr:
@@ -95,53 +109,92 @@ def as_of(
     """
     if unknown := sorted(set(series) - set(SERIES)):
         raise ValueError(f"series has unknown names {unknown}; known are {sorted(SERIES)}")
-    _require(decisions, ("symbol", at), "decisions")
-    _require(observations, OBSERVATION_COLUMNS[:4], "observations")
-    symbols = decisions.select("symbol").unique(maintain_order=True).with_columns(_asset=asset("symbol"))
-    assets = symbols.select("_asset").unique(maintain_order=True).with_row_index("_code")
-    ordered = (
-        decisions.with_row_index("_row")
-        .join(symbols.join(assets, on="_asset").select("symbol", "_code"), on="symbol")
-        .sort("_code", at)
-    )
+    require(decisions, ("symbol", at), "decisions")
+    require(observations, OBSERVATION_COLUMNS[:4], "observations")
+    ordered, assets = by_asset(decisions, at)
+    joined = join_series(ordered, assets, observations, series, at)
+    return decisions.hstack(joined.sort("_row").drop("_row", "_code", at))
+
+
+def join_series(
+    ordered: pl.DataFrame, assets: pl.DataFrame, observations: pl.DataFrame, series: Sequence[str], at: str
+) -> pl.DataFrame:
+    """Join what `as_of` joins to decisions that `by_asset` has sorted."""
     for name in series:
         rows = observations.filter(pl.col("series") == name)
         _refuse_repeats(rows)
-        ordered = _join(ordered, known_steps(_of_assets(rows, assets)), SERIES[name], at)
-    return ordered.sort("_row").drop("_row", "_code")
+        ordered = _join(ordered, known_steps(of_assets(rows, assets)), SERIES[name], at)
+    return ordered
 
 
-def _of_assets(observations: pl.DataFrame, assets: pl.DataFrame) -> pl.DataFrame:
+def by_asset(decisions: pl.DataFrame, at: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Sort decisions by asset and moment, for `latest`, and number the assets.
+
+    Returns
+    -------
+    ordered : pl.DataFrame
+        ``_row``, the place of a decision, ``_code``, the number of its asset, and its moment.
+    assets : pl.DataFrame
+        ``_code, _asset``.
+    """
+    symbols = decisions.select("symbol").unique(maintain_order=True).with_columns(_asset=asset("symbol"))
+    assets = symbols.select("_asset").unique(maintain_order=True).with_row_index("_code")
+    codes = symbols.join(assets, on="_asset").select("symbol", "_code")
+    rows = (
+        decisions.select("symbol", at).with_row_index("_row").join(codes, on="symbol", maintain_order="left")
+    )
+    return rows.select("_row", "_code", at).sort("_code", at, maintain_order=True), assets
+
+
+def of_assets(observations: pl.DataFrame, assets: pl.DataFrame) -> pl.DataFrame:
     """Put observations under the codes of the assets, the market-wide ones under each, before its own."""
-    columns = [pl.col("_code").alias("symbol"), "ts", "available_at", "value"]
+    columns = ["series", pl.col("_code").alias("symbol"), "ts", "available_at", "value"]
     market_wide = observations.filter(pl.col("symbol") == MARKET_WIDE).join(assets, how="cross")
     own = observations.join(assets, left_on="symbol", right_on="_asset")
     return pl.concat([market_wide.select(columns), own.select(columns)])
 
 
+def latest(ordered: pl.DataFrame, steps: pl.DataFrame, at: str) -> pl.DataFrame:
+    """Join to each decision the step of its asset that was in force at its moment.
+
+    Parameters
+    ----------
+    ordered : pl.DataFrame
+        Decisions as `by_asset` sorts them.
+    steps : pl.DataFrame
+        ``symbol`` (the code of the asset), ``available_at`` and further columns, which are joined; sorted.
+    at : str
+        Column of ``ordered`` with the moment of the decision.
+    """
+    steps_at, asked_at = _place(steps["symbol"], steps["available_at"]), _place(ordered["_code"], ordered[at])
+    before = np.searchsorted(steps_at, asked_at, side="right") - 1
+    # A place before the first step, or in the steps of the asset before, stands for nothing known.
+    found = steps[np.maximum(before, 0)] if steps.height else steps.clear(ordered.height)
+    known = pl.Series(before >= 0) & (found["symbol"] == ordered["_code"])
+    return ordered.hstack(found.drop("symbol", "available_at").select(pl.when(known).then(pl.all())))
+
+
+def _place(code: pl.Series, moment: pl.Series) -> np.ndarray:
+    """One integer that sorts by asset and then by moment: microseconds since 1970 take fewer than 52 bits."""
+    return code.cast(pl.Int64).to_numpy() * 2**52 + moment.dt.epoch("us").to_numpy()
+
+
 def _join(ordered: pl.DataFrame, steps: pl.DataFrame, series: Series, at: str) -> pl.DataFrame:
     value, age = pl.col("_value"), pl.col(at) - pl.col("_published_at")
     plausible = value.is_finite() & value.is_between(series.lower, series.upper)
+    named = steps.rename({"value": "_value", "published_at": "_published_at"})
     return (
-        ordered.join_asof(
-            steps.select(
-                _code="symbol", _known_at="available_at", _value="value", _published_at="published_at"
-            ),
-            left_on=at,
-            right_on="_known_at",
-            by="_code",
-            strategy="backward",
-            check_sortedness=False,
-        )
+        latest(ordered, named, at)
         .with_columns(
             pl.when((age <= series.max_age) & plausible).then(value).alias(series.name),
-            (age / timedelta(hours=1)).alias(f"{series.name}_age_hours"),
+            (age.dt.total_microseconds() * HOURS_PER_MICROSECOND).alias(f"{series.name}_age_hours"),
         )
-        .drop("_value", "_published_at", "_known_at")
+        .drop("_value", "_published_at")
     )
 
 
-def _require(frame: pl.DataFrame, key: Sequence[str], source: str) -> None:
+def require(frame: pl.DataFrame, key: Sequence[str], source: str) -> None:
+    """Refuse a frame whose key is not whole; the last column of the key is a moment."""
     for column in key:
         if column not in frame.columns:
             raise DataError(f"missing; the frame has {frame.columns}", source=source, column=column)

@@ -6,40 +6,16 @@ from datetime import timedelta
 
 import polars as pl
 
-from engine.alternative.asof import as_of
-from engine.alternative.series import SERIES
+from engine.alternative.asof import by_asset, join_series, latest, of_assets, require
+from engine.alternative.declared import FEATURES, HISTORIES, LOOKBACK
+from engine.alternative.replay import Replay
+from engine.alternative.series import OBSERVATION_COLUMNS, SERIES
 from engine.errors import DataError
 
-__all__ = ["ALTERNATIVE_COLUMNS", "alternative_features"]
-
-_LONG, _SHORT = pl.col("liquidations_long_usd"), pl.col("liquidations_short_usd")
-_INFLOW, _OUTFLOW = pl.col("exchange_inflow"), pl.col("exchange_outflow")
-
-
-def _imbalance(first: pl.Expr, second: pl.Expr) -> pl.Expr:
-    """Difference over sum, in -1..1; two *known* zeros balance, an unknown side leaves it unknown."""
-    total = first + second
-    return pl.when(total > 0.0).then((first - second) / total).when(total == 0.0).then(0.0)
-
-
-_DERIVED: dict[str, tuple[pl.Expr, str]] = {
-    "funding_rate_8h": (
-        pl.col("funding_rate") * 8.0 / pl.col("funding_interval_hours"),
-        "funding rate as a fraction per 8 hours, whatever the interval of the venue",
-    ),
-    "liquidation_imbalance": (
-        _imbalance(_LONG, _SHORT),
-        "long less short liquidations over their sum, -1..1",
-    ),
-    "netflow": (_INFLOW - _OUTFLOW, "coins that moved to exchanges less those that left, native units"),
-    "netflow_share": (_imbalance(_INFLOW, _OUTFLOW), "net flow to exchanges over the gross flow, -1..1"),
-}
-# The rate per interval is not comparable between intervals; its 8-hour equivalent takes its place.
-_PLAIN = [name for name in SERIES if name not in ("funding_rate", "funding_interval_hours")]
+__all__ = ["ALTERNATIVE_COLUMNS", "FEATURES", "LOOKBACK", "alternative_features", "features_at"]
 
 ALTERNATIVE_COLUMNS: dict[str, str] = {
-    **{name: f"{SERIES[name].description} Unit: {SERIES[name].unit}." for name in _PLAIN},
-    **{name: f"{text[0].upper()}{text[1:]}." for name, (_, text) in _DERIVED.items()},
+    **{feature.name: f"{feature.description} Unit: {feature.unit}." for feature in FEATURES.values()},
     **{
         f"{name}_age_hours": f"Hours since the current period of {name} was first published."
         for name in SERIES
@@ -50,6 +26,9 @@ ALTERNATIVE_COLUMNS: dict[str, str] = {
 
 def alternative_features(keys: pl.DataFrame, observations: pl.DataFrame, bar: timedelta) -> pl.DataFrame:
     """Alternative features of each bar, from the values current at its close ``ts + bar``.
+
+    A row depends on observations alone, not on the other bars: whichever bars are asked for, it is the same.
+    Observations of periods since `LOOKBACK` before the first bar suffice.
 
     Parameters
     ----------
@@ -64,7 +43,7 @@ def alternative_features(keys: pl.DataFrame, observations: pl.DataFrame, bar: ti
     -------
     pl.DataFrame
         ``symbol, ts`` in the order given and `ALTERNATIVE_COLUMNS`; null where a value is unknown, stale or
-        implausible (see `as_of`).
+        implausible (see `as_of`), and where `FEATURES` says so.
     """
     if bar <= timedelta(0):
         raise ValueError(f"bar is {bar}, it must be longer than nothing")
@@ -72,8 +51,34 @@ def alternative_features(keys: pl.DataFrame, observations: pl.DataFrame, bar: ti
         if column not in keys.columns:
             raise DataError(f"missing; the frame has {keys.columns}", source="keys", column=column)
     decisions = keys.select("symbol", "ts", decided_at=pl.col("ts") + bar)
-    return (
-        as_of(decisions, observations)
-        .with_columns(expr.alias(name) for name, (expr, _) in _DERIVED.items())
-        .select("symbol", "ts", *ALTERNATIVE_COLUMNS)
+    return features_at(decisions, observations).drop("decided_at")
+
+
+def features_at(decisions: pl.DataFrame, observations: pl.DataFrame) -> pl.DataFrame:
+    """Alternative features at moments in time.
+
+    Parameters
+    ----------
+    decisions : pl.DataFrame
+        ``symbol, decided_at`` and further columns, which are kept.
+    observations : pl.DataFrame
+        As for `alternative_features`.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``decisions`` in the order given with `ALTERNATIVE_COLUMNS`.
+    """
+    require(decisions, ("symbol", "decided_at"), "decisions")
+    require(observations, OBSERVATION_COLUMNS[:4], "observations")
+    ordered, assets = by_asset(decisions, "decided_at")
+    joined = join_series(ordered, assets, observations, tuple(SERIES), "decided_at")
+    for history in HISTORIES:
+        rows = observations.filter(pl.col("series").is_in(history.series))
+        replay = Replay(of_assets(rows, assets), history.series)
+        joined = latest(joined, replay.steps(history.statistics), "decided_at")
+    made = joined.with_columns(
+        pl.when(*(pl.col(name).is_not_null() for name in feature.series)).then(feature.value).alias(name)
+        for name, feature in FEATURES.items()
     )
+    return decisions.hstack(made.select("_row", *ALTERNATIVE_COLUMNS).sort("_row").drop("_row"))

@@ -44,7 +44,7 @@ class Series:
     description: str
 
 
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _INF = float("inf")
 
 SERIES: dict[str, Series] = {
@@ -89,6 +89,16 @@ SERIES: dict[str, Series] = {
             0.0,
             _INF,
             "Short positions closed by force in the period.",
+        ),
+        Series(
+            "liquidation_print_usd",
+            "liquidations",
+            "USD",
+            5 * _MINUTE,
+            30 * _DAY,
+            0.0,
+            _INF,
+            "Collateral of loans liquidated on chain in one block; blocks without a liquidation have no row.",
         ),
         Series(
             "exchange_inflow",
@@ -151,6 +161,16 @@ SERIES: dict[str, Series] = {
             "Distinct authors of those commits.",
         ),
         Series(
+            "repository_archived",
+            "commits",
+            "0 or 1",
+            _DAY,
+            3 * _DAY,
+            0.0,
+            1.0,
+            "Whether the repository is archived: the work went elsewhere, and there are no counts to read.",
+        ),
+        Series(
             "social_score",
             "social",
             "share in 0..1",
@@ -159,6 +179,16 @@ SERIES: dict[str, Series] = {
             0.0,
             1.0,
             "Share of social and news items about the asset that are favourable.",
+        ),
+        Series(
+            "news_score",
+            "social",
+            "share in 0..1",
+            _HOUR,
+            12 * _HOUR,
+            0.0,
+            1.0,
+            "The same share over the news items alone.",
         ),
         Series(
             "fear_greed",

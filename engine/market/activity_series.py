@@ -1,4 +1,4 @@
-"""Simulated activity around the market: exchange flows, commits, social score, Fear & Greed.
+"""Simulated activity around the market: exchange flows, commits, social and news score, Fear & Greed.
 
 All of them answer to prices of the past and the present, and to noise of their own.
 """
@@ -14,7 +14,7 @@ from engine.market.regime_path import MarketPath, ar1
 from engine.market.side_series import HOUR, MINUTE, Block, Clock, Revisions, Tape, publish
 from engine.regimes.names import REGIMES
 
-__all__ = ["commits", "exchange_flows", "fear_greed", "social_score"]
+__all__ = ["commits", "exchange_flows", "fear_greed", "news_score", "social_score"]
 
 DAY = 24
 FLOW_REVISIONS = Revisions(share=0.3, most=2, mean_delay=72.0, spread=0.02, incomplete=0.0)
@@ -44,7 +44,10 @@ def exchange_flows(
 
 
 def commits(seed: int, symbol: str, tape: Tape, clock: Clock) -> list[Block]:
-    """Count commits and authors per day: over-dispersed, fewer at weekends, some more after good months."""
+    """Count commits and authors per day: over-dispersed, fewer at weekends, some more after good months.
+
+    No simulated repository is ever archived, and that is known too.
+    """
     days = len(clock.last_bars(DAY))
     ts = clock.period_starts(DAY)
     weekend = (ts // (DAY * HOUR) + 3) % 7 >= 5
@@ -58,6 +61,7 @@ def commits(seed: int, symbol: str, tape: Tape, clock: Clock) -> list[Block]:
     return [
         Block("commits", symbol, ts, known, count.astype(float)),
         Block("commit_authors", symbol, ts, known, np.where(count > 0, 1.0 + others, 0.0)),
+        Block("repository_archived", symbol, ts, known, np.zeros(days)),
     ]
 
 
@@ -68,6 +72,15 @@ def social_score(seed: int, symbol: str, tape: Tape, clock: Clock) -> list[Block
     delay = stream(seed, symbol, "social", "published").random(clock.hours)
     known = clock.opens + HOUR + ((1.0 + 4.0 * delay) * MINUTE).astype(np.int64)
     return [Block("social_score", symbol, clock.opens, known, 1.0 / (1.0 + np.exp(-logit)))]
+
+
+def news_score(seed: int, symbol: str, tape: Tape, clock: Clock) -> list[Block]:
+    """Share of favourable news items per hour: the press follows the return of three days, more slowly."""
+    noise = stream(seed, symbol, "news").standard_normal(clock.hours)
+    logit = 0.1 + 0.4 * tape.momentum(72) + ar1(0.1 * noise, 0.97, 0.0)
+    delay = stream(seed, symbol, "news", "published").random(clock.hours)
+    known = clock.opens + HOUR + ((1.0 + 4.0 * delay) * MINUTE).astype(np.int64)
+    return [Block("news_score", symbol, clock.opens, known, 1.0 / (1.0 + np.exp(-logit)))]
 
 
 def fear_greed(seed: int, tape: Tape, clock: Clock) -> list[Block]:

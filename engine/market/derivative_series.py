@@ -13,7 +13,7 @@ from engine.market.random_streams import stream
 from engine.market.regime_path import ar1
 from engine.market.side_series import HOUR, MINUTE, Block, Clock, Revisions, Tape, publish
 
-__all__ = ["funding", "liquidations", "long_short_ratio", "open_interest"]
+__all__ = ["funding", "liquidation_prints", "liquidations", "long_short_ratio", "open_interest"]
 
 PERIOD = 4
 # Recorded 4-hour liquidation rows: 56 % (BTC) and 67 % (ETH) revised; open interest and long/short ratio 5 %.
@@ -23,6 +23,7 @@ RATIO_REVISIONS = Revisions(share=0.05, most=1, mean_delay=24.0, spread=0.008, i
 INTEREST, CLAMP, FUNDING_CAP = 1e-4, 5e-4, 7.5e-3
 STRESSED_RATE, CALM_RATE = 2e-3, 1e-3
 JITTERED_STAMPS, LARGEST_JITTER = 0.42, 47_000
+BLOCK = 12_000_000  # microseconds from one block to the next
 
 
 def funding(seed: int, symbol: str, traits: SymbolTraits, tape: Tape, clock: Clock) -> list[Block]:
@@ -90,6 +91,26 @@ def liquidations(
         blocks.append(Block(name, symbol, ts, available_at, final[row] * factor))
         total += share
     return blocks, total
+
+
+def liquidation_prints(seed: int, symbol: str, traits: SymbolTraits, tape: Tape, clock: Clock) -> list[Block]:
+    """Collateral liquidated on chain, one row for each block that had any.
+
+    Loans fail when their collateral falls: seldom one by one, many in the hours of a fall. Their sizes are
+    spread over orders of magnitude, as those recorded are.
+    """
+    fall = np.maximum(-tape.log_return / tape.scale_before - 1.0, 0.0)
+    hourly = stream(seed, symbol, "prints").poisson(0.05 + np.minimum(1.5 * fall**2, 60.0))
+    total = int(hourly.sum())
+    hour = np.repeat(np.arange(clock.hours), hourly)
+    within = stream(seed, symbol, "prints", "moment").random(total)
+    size = np.exp(2.2 * stream(seed, symbol, "prints", "size").standard_normal(total))
+    moment = clock.opens[hour] + (within * HOUR).astype(np.int64)
+    ts, block = np.unique(moment // BLOCK * BLOCK, return_inverse=True)
+    value = np.bincount(block, weights=1e-4 * traits.turnover * size, minlength=len(ts))
+    delay = stream(seed, symbol, "prints", "published").random(len(ts))
+    known = ts + ((1.0 + 2.0 * delay) * MINUTE).astype(np.int64)
+    return [Block("liquidation_print_usd", symbol, ts, known, value)]
 
 
 def open_interest(

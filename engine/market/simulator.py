@@ -1,6 +1,7 @@
 """A regime-switching crypto market with ground truth, or one without any exploitable structure.
 
-The recipe is frozen: it changes only together with `VERSION`, which belongs in every result obtained on it.
+The recipe is frozen: it changes only together with `VERSION`, which belongs in every result obtained on it. A
+series that is added draws from streams of its own and leaves all others as they were.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ from typing import get_args
 import numpy as np
 import polars as pl
 
-from engine.market.activity_series import commits, exchange_flows, fear_greed, social_score
+from engine.market.activity_series import commits, exchange_flows, fear_greed, news_score, social_score
 from engine.market.candles import CANDLE_COLUMNS, resample
-from engine.market.derivative_series import funding, liquidations, long_short_ratio, open_interest
+from engine.market.derivative_series import (
+    funding,
+    liquidation_prints,
+    liquidations,
+    long_short_ratio,
+    open_interest,
+)
 from engine.market.price_path import SYMBOL_PATTERN, USUAL_VOLATILITY, PricePath, price_path, symbol_traits
 from engine.market.regime_path import MarketPath, Mode, market_path
 from engine.market.side_series import Block, Clock, Tape, observations_frame
@@ -150,11 +157,13 @@ class MarketSimulator:
         return [
             *funding(self.seed, symbol, traits, tape, clock),
             *forced,
+            *liquidation_prints(self.seed, symbol, traits, tape, clock),
             *open_interest(self.seed, symbol, traits, prices, tape, liquidated, clock),
             *long_short_ratio(self.seed, symbol, tape, clock),
             *exchange_flows(self.seed, symbol, prices, market, tape, clock),
             *commits(self.seed, symbol, tape, clock),
             *social_score(self.seed, symbol, tape, clock),
+            *news_score(self.seed, symbol, tape, clock),
         ]
 
     def _candles(self, paths: dict[str, PricePath], clock: Clock) -> pl.DataFrame:

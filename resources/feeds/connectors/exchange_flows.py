@@ -22,8 +22,15 @@ _REFUSED = frozenset({400, 403})
 """Statuses that come with an error object where an asset or metric is not in the tier."""
 
 
+def _is_zero(text: str | None) -> bool:
+    return text is not None and number(text, source=SOURCE, column="flow") == 0.0
+
+
 class ExchangeFlows:
     """Reads ``GET /v4/timeseries/asset-metrics``, following ``next_page_url`` as it is given.
+
+    A day on which nothing moved either way counts as not observed: before the vendor labels the first
+    exchange of a coin, its flows are 0.
 
     Licence of the data: CC BY-NC 4.0. The community tier covers few assets; one that it does not cover is
     reported, and the others are read.
@@ -119,11 +126,14 @@ class ExchangeFlows:
     ) -> Reading:
         values: list[tuple[str, str, datetime, float]] = []
         missing: dict[str, list[datetime]] = {}
+        unlabelled = [ts for row, ts in rows if all(_is_zero(row.get(metric)) for metric in METRICS)]
         rewritten: dict[str, list[tuple[datetime, datetime]]] = {}
         for row, ts in rows:
             for metric, name in METRICS.items():
                 if row.get(metric) is None:
                     missing.setdefault(name, []).append(ts)
+                    continue
+                if ts in unlabelled:
                     continue
                 values.append((name, symbol, ts, number(row[metric], source=SOURCE, column=metric)))
                 written = row.get(f"{metric}-status-time")
@@ -144,6 +154,20 @@ class ExchangeFlows:
             )
             for name, days in missing.items()
         ]
+        if unlabelled:
+            findings.append(
+                Finding(
+                    "raw.exchange_flows",
+                    f"{', '.join(METRICS.values())} {symbol}",
+                    "missing_value",
+                    "warn",
+                    min(unlabelled),
+                    max(unlabelled),
+                    len(unlabelled),
+                    "neither in nor out on these days: not observed, rather than 0; left out",
+                    "no exchange was labelled yet",
+                )
+            )
         findings += [
             Finding(
                 "raw.exchange_flows",

@@ -39,8 +39,10 @@ class GitHubCommits:
 
     A commit counts on the UTC day of its committer date; merges do not count; authors are told apart by
     e-mail, which is not kept. A day that a living repository passes without commits is 0. A repository that
-    is **archived** is reported, and the days after its last push get no row: the work went elsewhere, which
-    is not the same as a project without work.
+    is **archived** is reported, and the days after its last push get no counts: the work went elsewhere,
+    which is not the same as a project without work. ``repository_archived`` is 1 on these days and 0 on all
+    others. A **fork** counts from the day on which it was created, and what its parent has committed too
+    does not count: commits that it took over keep their hash and their date.
 
     Branch history is what it is today: rebases and late pushes change counts of days gone by, so re-reading
     some days finds revisions.
@@ -110,28 +112,43 @@ class GitHubCommits:
     ) -> Iterator[Reading]:
         about = client.get(f"repos/{repository}").body
         # A day is read whole or not at all, from its start.
-        day, stop = _next_day(start), _next_day(min(end, now()))
+        day, end = _next_day(start), _next_day(min(end, now()))
+        stop = end
+        parent: str | None = None
+        if about.get("fork"):
+            parent, created = about["parent"]["full_name"], floor(from_iso(about["created_at"]), DAY)
+            yield observations((), [_forked(symbol, repository, parent, created)])
+            day = max(day, created)
         if about.get("archived"):
             pushed = from_iso(about["pushed_at"])
             stop = min(stop, floor(pushed, DAY) + DAY)
             yield observations((), [_archived(symbol, repository, pushed)])
         while day < stop:
             until = min(stop, day + self._window)
-            yield self._window_reading(client, symbol, repository, day, until, now)
+            yield self._window_reading(client, symbol, repository, parent, day, until, now)
             day = until
+        states = [("repository_archived", symbol, ts, 1.0) for ts in _days(max(day, stop), end)]
+        if states:
+            yield settled(states, SOURCE, now(), self.table)
 
     def _window_reading(
         self,
         client: JsonClient,
         symbol: str,
         repository: str,
+        parent: str | None,
         first: datetime,
         until: datetime,
         now: Clock,
     ) -> Reading:
         shas: dict[datetime, set[str]] = defaultdict(set)
         authors: dict[datetime, set[str]] = defaultdict(set)
+        inherited = (
+            {commit["sha"] for commit in self._commits(client, parent, first, until)} if parent else set()
+        )
         for commit in self._commits(client, repository, first, until):
+            if commit["sha"] in inherited:
+                continue
             details = commit["commit"]
             # Either person may be missing in commits that were imported from elsewhere.
             committer = details["committer"] or details["author"]
@@ -140,9 +157,10 @@ class GitHubCommits:
             if len(commit["parents"]) < 2 and first <= ts < until:
                 shas[ts].add(commit["sha"])
                 authors[ts].add((author.get("email") or author["name"]).lower())
-        days = [first + number * DAY for number in range((until - first) // DAY)]
+        days = _days(first, until)
         values = [("commits", symbol, ts, float(len(shas[ts]))) for ts in days]
         values += [("commit_authors", symbol, ts, float(len(authors[ts]))) for ts in days]
+        values += [("repository_archived", symbol, ts, 0.0) for ts in days]
         return settled(values, SOURCE, now(), self.table)
 
     def _commits(
@@ -172,6 +190,24 @@ class GitHubCommits:
 def _next_day(moment: datetime) -> datetime:
     day = floor(moment, DAY)
     return day if day == moment else day + DAY
+
+
+def _days(first: datetime, until: datetime) -> list[datetime]:
+    return [first + number * DAY for number in range((until - first) // DAY)]
+
+
+def _forked(symbol: str, repository: str, parent: str, created: datetime) -> Finding:
+    return Finding(
+        "raw.commits",
+        f"commits {symbol}",
+        "venue_switch",
+        "info",
+        created,
+        None,
+        0,
+        f"{repository} is a fork of {parent}: counted from {created:%Y-%m-%d}, without its parent's commits",
+        "the history before belongs to the parent",
+    )
 
 
 def _archived(symbol: str, repository: str, pushed: datetime) -> Finding:

@@ -1,4 +1,4 @@
-"""How favourable news and posts are judged, by hour and currency: CryptoPanic posts with their votes."""
+"""How favourable posts, and news among them, are judged by hour and currency: CryptoPanic and its votes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ SOURCE = "cryptopanic"
 KEY_VARIABLE = "CRYPTOPANIC_API_KEY"
 FAVOURABLE = ("positive", "liked")
 UNFAVOURABLE = ("negative", "disliked")
+NEWS = "news"
+"""``kind`` of a post that is an article; others are videos, podcasts and posts on social networks."""
 HOUR = timedelta(hours=1)
 
 
@@ -36,6 +38,8 @@ def score(votes: Sequence[Mapping[str, int]]) -> float | None:
 
 class SocialScore:
     """Reads ``GET posts/`` page by page, newest first, and scores each hour that has ended.
+
+    ``social_score`` is over the votes on all posts, ``news_score`` over those on posts of kind ``news``.
 
     Votes go on coming in after the hour, and the service shows only today's tally. A score is therefore never
     dated back: it becomes available when it was read, also where the hour is long past, and reading it again
@@ -75,7 +79,7 @@ class SocialScore:
         secret = Secret.from_environment(KEY_VARIABLE, place="query", name="auth_token")
         if secret is None:
             cause = f"environment variable {KEY_VARIABLE} is not set"
-            yield observations((), [unavailable(self.table, "social_score", "no key", cause)])
+            yield observations((), [unavailable(self.table, "social_score, news_score", "no key", cause)])
             return
         codes = {symbol: symbol.partition("/")[0].upper() for symbol in symbols}
         with JsonClient(
@@ -83,16 +87,17 @@ class SocialScore:
         ) as client:
             posts, reached = self._posts(client, sorted(set(codes.values())), start)
         fetched_at = now()
-        votes: dict[tuple[str, datetime], list[Mapping[str, int]]] = defaultdict(list)
+        votes: dict[tuple[str, str, datetime], list[Mapping[str, int]]] = defaultdict(list)
         for post in posts.values():
             hour = floor(from_iso(post["published_at"]), HOUR)
             for code in {named["code"] for named in post.get("instruments") or post.get("currencies") or ()}:
-                votes[code, hour].append(post.get("votes") or {})
+                for series in ("social_score", "news_score")[: 1 + (post.get("kind") == NEWS)]:
+                    votes[series, code, hour].append(post.get("votes") or {})
         first = start if reached is not None and reached <= start else _next_hour(reached or fetched_at)
         rows = [
-            ("social_score", symbol, hour, fetched_at, value, SOURCE)
+            (series, symbol, hour, fetched_at, value, SOURCE)
             for symbol, code in codes.items()
-            for (named, hour), given in votes.items()
+            for (series, named, hour), given in votes.items()
             if named == code and first <= hour < end and hour + HOUR <= fetched_at
             if (value := score(given)) is not None
         ]
@@ -129,7 +134,7 @@ def _next_hour(moment: datetime) -> datetime:
 def _out_of_reach(start: datetime, first: datetime) -> Finding:
     return Finding(
         "raw.social",
-        "social_score",
+        "social_score, news_score",
         "gap",
         "info",
         start,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from engine.alternative.series import OBSERVATION_COLUMNS
 from engine.market.finding import Finding, Reading
 from resources.feeds.formats.format import Format, sample
 from resources.feeds.formats.observed import found, known_after, observed, source_of
@@ -19,14 +20,16 @@ __all__ = ["FORMATS", "read_liquidation_events"]
 
 _PERIOD = timedelta(hours=4)
 _TABLE, _SERIES = "liquidations", "liquidations_long_usd"
+_PRINTS = "liquidation_print_usd"
 
 
 def read_liquidation_events(path: Path, zone: str = UTC_ZONE) -> Reading:
-    """Add up events ``asset, ts, amount_usd, market`` to USD in four hours, from the first event to the last.
+    """Add up events ``asset, ts, amount_usd, market`` by block, and to USD in four hours from first to last.
 
     A loan that loses its collateral is a long position closed by force. Rows may come in any order. Of rows
-    that are equal in every column one counts. The vendor's profit column is not read. A period without
-    events is 0.
+    that are equal in every column one counts. The vendor's profit column is not read. Four hours without
+    events are 0; a block without any has no row. The prints by block are a source of their own, since other
+    tables of liquidations hold nothing that they could be compared with.
     """
     cells = load_table(sample(path), ("amount_native", "amount_usd"), ("asset", "ts", "market"))
     stamps, _ = moments(cells, "ts", zone, path)
@@ -59,9 +62,9 @@ def read_liquidation_events(path: Path, zone: str = UTC_ZONE) -> Reading:
         empty, _TABLE, _SERIES, "implausible", "info", f"{empty.height} events of {where} with an amount of 0"
     )
     coins = {text: asset_of(text) for text in single["asset"].unique()}
+    named = single.with_columns(pl.col("asset").replace_strict(coins, return_dtype=pl.String).alias("symbol"))
     sums = (
-        single.with_columns(pl.col("asset").replace_strict(coins, return_dtype=pl.String).alias("symbol"))
-        .sort("symbol", "ts")
+        named.sort("symbol", "ts")
         .group_by_dynamic("ts", every=_PERIOD, group_by="symbol")
         .agg(pl.col("amount_usd").sum())
     )
@@ -69,7 +72,19 @@ def read_liquidation_events(path: Path, zone: str = UTC_ZONE) -> Reading:
         pl.col("symbol").forward_fill(), pl.col("amount_usd").fill_null(0.0), pl.lit(0).alias(ROW)
     )
     filled = filled.with_columns(known_after(_SERIES, _PERIOD).alias("available_at"))
-    return Reading(observed(filled, {"amount_usd": _SERIES}, path), findings)
+    prints = (
+        named.filter(pl.col("amount_usd") > 0)
+        .group_by("symbol", "ts")
+        .agg(pl.col("amount_usd").sum(), pl.col(ROW).first())
+        .with_columns(
+            known_after(_PRINTS, timedelta(0)).alias("available_at"), pl.lit("prints").alias("venue")
+        )
+    )
+    frames = [
+        observed(filled, {"amount_usd": _SERIES}, path),
+        observed(prints, {"amount_usd": _PRINTS}, path),
+    ]
+    return Reading(pl.concat(frames).sort(OBSERVATION_COLUMNS[:4]), findings)
 
 
 FORMATS = (

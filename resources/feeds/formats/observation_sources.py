@@ -50,7 +50,7 @@ def observations_of(catalogue: Catalogue, table: str, symbols: Sequence[str]) ->
     pair of that coin. Sources are taken in order: the fit of the symbol, the format (vintages before last
     known values, tidy tables before vendors' own), the number of rows, the name. A later source adds periods
     that the earlier ones lack, if it agrees with them on those that they share, and never within the time of
-    a source with vintages: a last known value there would be known too early.
+    a source with vintages of the same series: a last known value there would be known too early.
 
     Raises
     ------
@@ -131,7 +131,8 @@ def _merge(claims: list[_Claim], table: str, symbol: str) -> tuple[pl.DataFrame,
                 findings += (_stretch(table, symbol, claim, better, stretch),)
             if better.entry.format.vintages:
                 known = better.frame["ts"]
-                own = own.filter(~pl.col("ts").is_between(known.min(), known.max()))
+                shared = pl.col("series").is_in(better.frame["series"].unique().implode())
+                own = own.filter(~(shared & pl.col("ts").is_between(known.min(), known.max())))
         if own.height:
             added = replace(claim, frame=own)
             apart = [better for comparison, better in seen if not comparison.shared]

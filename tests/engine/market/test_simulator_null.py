@@ -15,6 +15,7 @@ from engine.market.simulator import MarketSimulator, Mode
 from engine.market.stylized_facts import autocorrelation, past_returns
 
 BARS, SEEDS = 20_000, range(6)
+CONSTANT = ("funding_interval_hours", "repository_archived")
 START = datetime(2022, 1, 1)
 
 
@@ -55,7 +56,7 @@ def correlations(mode: Mode) -> tuple[dict[str, float], int]:
     for seed in SEEDS:
         known, ahead = known_at_midnight(seed, mode)
         ranks.append(rankdata(ahead) / len(ahead))
-        for column in known.drop("ts", "funding_interval_hours").get_columns():
+        for column in known.drop("ts", *CONSTANT).get_columns():
             by_name.setdefault(column.name, []).append(rankdata(column.to_numpy()) / len(ahead))
     target = np.concatenate(ranks)
     found = {name: float(np.corrcoef(np.concatenate(x), target)[0, 1]) for name, x in by_name.items()}
@@ -64,7 +65,7 @@ def correlations(mode: Mode) -> tuple[dict[str, float], int]:
 
 def test_nothing_known_predicts_the_next_day() -> None:
     found, days = correlations("null")
-    assert len(found) == 16
+    assert len(found) == 18
     assert days > 4000
     assert max(np.abs(list(found.values()))) < 4 / np.sqrt(days)
 

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from engine.market.activity_series import commits, exchange_flows, fear_greed, social_score
+from engine.market.activity_series import commits, exchange_flows, fear_greed, news_score, social_score
 from engine.market.derivative_series import (
     _funding_stamps,
     funding,
+    liquidation_prints,
     liquidations,
     long_short_ratio,
     open_interest,
@@ -59,10 +60,12 @@ def delay(observations: pl.DataFrame, series: str, symbol: str = SYMBOL) -> pl.S
         ("open_interest_usd", SYMBOL, 4, timedelta(hours=4, minutes=1), timedelta(hours=4, minutes=8)),
         ("long_short_ratio", SYMBOL, 4, timedelta(hours=4, minutes=1), timedelta(hours=4, minutes=8)),
         ("social_score", SYMBOL, 1, timedelta(hours=1, minutes=1), timedelta(hours=1, minutes=5)),
+        ("news_score", SYMBOL, 1, timedelta(hours=1, minutes=1), timedelta(hours=1, minutes=5)),
         ("exchange_inflow", SYMBOL, 24, timedelta(hours=25), timedelta(hours=30)),
         ("exchange_outflow", SYMBOL, 24, timedelta(hours=25), timedelta(hours=30)),
         ("commits", SYMBOL, 24, timedelta(hours=24, minutes=10), timedelta(hours=24, minutes=10)),
         ("commit_authors", SYMBOL, 24, timedelta(hours=24, minutes=10), timedelta(hours=24, minutes=10)),
+        ("repository_archived", SYMBOL, 24, timedelta(hours=24, minutes=10), timedelta(hours=24, minutes=10)),
         ("fear_greed", "*", 24, timedelta(minutes=2), timedelta(minutes=15)),
     ],
 )
@@ -177,7 +180,9 @@ MAKERS: dict[str, Maker] = {
         7, SYMBOL, prices, market, tape, clock
     ),
     "commits": lambda market, prices, tape, clock: commits(7, SYMBOL, tape, clock),
+    "prints": lambda market, prices, tape, clock: liquidation_prints(7, SYMBOL, TRAITS, tape, clock),
     "social": lambda market, prices, tape, clock: social_score(7, SYMBOL, tape, clock),
+    "news": lambda market, prices, tape, clock: news_score(7, SYMBOL, tape, clock),
     "fear_greed": lambda market, prices, tape, clock: fear_greed(7, tape, clock),
 }
 
@@ -238,6 +243,25 @@ def test_falls_close_longs_and_rises_close_shorts() -> None:
         worst = joined.filter(pl.col("against") > 2 * pl.col("move").std())["value"].mean()
         best = joined.filter(pl.col("against") < -2 * pl.col("move").std())["value"].mean()
         assert worst > 5 * best
+
+
+def test_loans_fail_in_clusters_when_their_collateral_falls() -> None:
+    _, observations, candles = day_closes(8)
+    prints = rows(observations, "liquidation_print_usd")
+    assert prints["ts"].is_unique().all()
+    assert (prints["ts"].cast(pl.Int64) % 12_000_000 == 0).all()
+    assert (
+        (prints["available_at"] - prints["ts"]).is_between(timedelta(minutes=1), timedelta(minutes=3)).all()
+    )
+    hourly = prints.group_by(pl.col("ts").dt.truncate("1h")).len()
+    move = (pl.col("close") / pl.col("open")).log().alias("move")
+    joined = candles.select("ts", move).join(hourly, on="ts", how="left").fill_null(0)
+    worst = joined.filter(pl.col("move") < -3 * pl.col("move").std())["len"]
+    rest = joined.filter(pl.col("move") > 0)["len"]
+    assert worst.mean() > 20 * rest.mean()
+    assert hourly["len"].var() > 10 * hourly["len"].mean()
+    sizes = prints["value"].log()
+    assert 1.5 < sizes.std() < 3.0
 
 
 def test_crowd_is_cheerful_after_rises_and_buys_falls() -> None:

@@ -9,6 +9,7 @@ from polars.testing import assert_frame_equal
 
 from engine.market.finding import Reading
 from resources.feeds.files import FilesFeed, spot_symbols
+from resources.feeds.formats.commits import KNOWN
 from resources.feeds.formats.registry import UnknownFormatError, read, recognise
 
 EVER = (datetime(1960, 1, 1), datetime(2100, 1, 1))
@@ -345,7 +346,13 @@ def test_liquidation_events(market_data: Path) -> None:
     raw = pl.read_parquet(market_data / "liquidations/aave_btc_collateral_events.parquet")
     single = raw.drop("profit_usd").unique()
     assert single.height == 4_244 - 5
-    assert reading.frame["value"].sum() == pytest.approx(single["amount_usd"].sum())
+    for series in ("liquidations_long_usd", "liquidation_print_usd"):
+        of = reading.frame.filter(pl.col("series") == series)
+        assert of["value"].sum() == pytest.approx(single["amount_usd"].sum())
+    assert of.height == single.filter(pl.col("amount_usd") > 0)["ts"].n_unique() == 3_336
+    merged = FilesFeed(market_data).observations("liquidations", ["BTC/USDT"], *EVER).frame
+    prints = merged.filter(pl.col("series") == "liquidation_print_usd")
+    assert prints.height == of.height  # also within the time of a vendor's vintages, which hold none
 
 
 def test_balances(market_data: Path) -> None:
@@ -361,10 +368,25 @@ def test_commits(market_data: Path) -> None:
     reading = read(market_data / "commit_activity/commits_daily.parquet")
     commits = reading.frame.filter(pl.col("series") == "commits")
     raw = pl.read_parquet(market_data / "commit_activity/commits_daily.parquet")
-    assert commits["value"].sum() == raw["commits"].sum()
-    assert commits.filter(pl.col("value") > 0).height == raw.height == 15_475
+    inherited = pl.lit(value=False)
+    for repository, known in KNOWN.items():
+        if known.began:
+            inherited |= (pl.col("repo") == repository) & (
+                pl.col("ts").dt.replace_time_zone(None) < known.began
+            )
+    own = raw.filter(~inherited)
+    assert raw.height == 15_475
+    assert (raw.height - own.height, raw["commits"].sum() - own["commits"].sum()) == (2_006, 10_511)
+    assert commits["value"].sum() == own["commits"].sum()
+    assert commits.filter(pl.col("value") > 0).height == own.height
     assert commits.filter(pl.col("symbol") == "DOT")["ts"].max() == datetime(2023, 8, 25)
-    assert {f.series for f in reading.findings} == {"DOT", "SOL"}
+    assert {f.series for f in reading.findings if f.kind == "missing_value"} == {"DOT", "SOL"}
+    assert {f.series for f in reading.findings if f.kind == "venue_switch"} == {"BNB", "LTC"}
+    archived = reading.frame.filter(pl.col("series") == "repository_archived")
+    assert set(KNOWN) == set(raw["repo"])
+    since = archived.filter(pl.col("value") == 1).group_by("symbol").agg(pl.col("ts").min()).sort("symbol")
+    assert since.rows() == [("DOT", datetime(2023, 8, 26)), ("SOL", datetime(2025, 3, 11))]
+    assert archived.filter(pl.col("symbol") == "DOT")["ts"].max() == raw["ts"].max().replace(tzinfo=None)
 
 
 def test_the_universe_of_the_folder(market_data: Path) -> None:

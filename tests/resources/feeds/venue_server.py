@@ -205,7 +205,7 @@ class VenueServer:
             }
         )
 
-    def add_post(self, moment: datetime, codes: list[str], **votes: int) -> None:
+    def add_post(self, moment: datetime, codes: list[str], kind: str = "news", **votes: int) -> None:
         """Add one post as CryptoPanic lists it."""
         names = ("negative", "positive", "important", "liked", "disliked", "lol", "toxic", "saved")
         self.posts.append(
@@ -214,7 +214,7 @@ class VenueServer:
                 "title": f"post {len(self.posts) + 1}",
                 "published_at": iso(moment),
                 "created_at": iso(moment),
-                "kind": "news",
+                "kind": kind,
                 "instruments": [{"code": code, "title": code} for code in codes],
                 "votes": {name: votes.get(name, 0) for name in names},
             }

@@ -137,3 +137,19 @@ def test_a_page_that_brings_nothing_new_is_an_error(
     with pytest.raises(DataError, match="no progress"):
         feed.observations("exchange_flows", ["BTC/USDT"], START, now)
     assert len(venue.asked(PATH)) == 2
+
+
+def test_days_without_any_flow_are_not_observed_rather_than_zero(
+    feed: ExchangeFeed, venue: Any, now: datetime
+) -> None:
+    start = now.replace(hour=0, minute=0) - 20 * DAY
+    venue.add_flows("btc", start, 10)
+    for row in venue.flows["btc"][:3]:
+        row |= {"FlowInExNtv": "0", "FlowOutExNtv": "0"}
+    venue.flows["btc"][5]["FlowInExNtv"] = "0"
+    reading = feed.observations("exchange_flows", ["BTC/USDT"], start, start + 10 * DAY)
+    inflow = reading.frame.filter(pl.col("series") == "exchange_inflow")
+    assert inflow["ts"].min() == start + 3 * DAY
+    assert inflow["value"].to_list()[2] == 0.0  # coins left that day: its inflow is a known 0
+    (finding,) = (f for f in reading.findings if f.kind == "missing_value")
+    assert (finding.count, finding.first, finding.last) == (3, start, start + 2 * DAY)

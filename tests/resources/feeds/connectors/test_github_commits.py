@@ -69,7 +69,7 @@ def test_the_running_day_is_left_out(feed: ExchangeFeed, venue: Any, now: dateti
     venue.add_commit(REPO, now - HOUR, "a@x.org")
     reading = feed.observations("commits", ["BTC/USDT"], now - 2 * DAY, now)
     assert list(counts(reading)) == [9]
-    assert [(f.kind, f.count) for f in reading.findings] == [("unfinished", 1)] * 2
+    assert [(f.kind, f.count) for f in reading.findings] == [("unfinished", 1)] * 3
 
 
 def test_links_are_followed_and_windows_follow_each_other(
@@ -83,7 +83,7 @@ def test_links_are_followed_and_windows_follow_each_other(
     commits = frame.filter(pl.col("series") == "commits")
     assert commits["value"].sum() == 250
     assert commits["ts"].to_list() == [begin + n * DAY for n in range(60)]
-    assert [page.frame.height for page in pages] == [60, 60]
+    assert [page.frame.height for page in pages] == [90, 90]
     asked = venue.asked(COMMITS)
     assert [(params["since"][:10], params.get("page", "1")) for params in asked] == [
         ("2025-01-01", "1"),
@@ -100,9 +100,54 @@ def test_an_archived_repository_is_reported_and_falls_silent_without_zeros(
     venue.repositories[REPO] = {"archived": True, "pushed_at": "2025-03-03T10:00:00Z"}
     reading = feed.observations("commits", ["BTC/USDT"], START, START + 6 * DAY)
     assert counts(reading) == {1: 1.0, 2: 0.0, 3: 0.0}
+    archived = {1: 0.0, 2: 0.0, 3: 0.0, 4: 1.0, 5: 1.0, 6: 1.0}
+    assert counts(reading, "repository_archived") == archived
+    known = reading.frame.filter(pl.col("series") == "repository_archived")
+    assert (known["available_at"] - known["ts"] >= DAY).all()
     (finding,) = reading.findings
     assert (finding.severity, finding.first) == ("warn", START + 2 * DAY + 10 * HOUR)
     assert "archived" in finding.detail
+
+
+def test_a_repository_archived_long_ago_has_a_state_and_no_counts(feed: ExchangeFeed, venue: Any) -> None:
+    venue.repositories[REPO] = {"archived": True, "pushed_at": "2024-03-03T10:00:00Z"}
+    reading = feed.observations("commits", ["BTC/USDT"], START, START + 2 * DAY)
+    assert counts(reading) == {}
+    assert counts(reading, "repository_archived") == {1: 1.0, 2: 1.0}
+
+
+def test_a_fork_counts_from_its_own_beginning_and_not_what_its_parent_committed(
+    feed: ExchangeFeed, venue: Any
+) -> None:
+    parent = "gavin/bitcoin"
+    for day in range(5):
+        venue.add_commit(REPO, START + day * DAY, "parent@x.org")
+    venue.commits[parent] = list(venue.commits[REPO])  # merged with hash and date
+    venue.add_commit(REPO, START + 2 * DAY, "own@x.org")
+    venue.add_commit(REPO, START + 3 * DAY, "own@x.org")
+    venue.repositories[parent] = {}
+    venue.repositories[REPO] = {
+        "fork": True,
+        "parent": {"full_name": parent},
+        "created_at": "2025-03-02T08:00:00Z",
+    }
+    reading = feed.observations("commits", ["BTC/USDT"], START, START + 5 * DAY)
+    assert counts(reading) == {2: 0.0, 3: 1.0, 4: 1.0, 5: 0.0}
+    assert counts(reading, "commit_authors") == {2: 0.0, 3: 1.0, 4: 1.0, 5: 0.0}
+    (finding,) = reading.findings
+    assert (finding.severity, finding.first) == ("info", START + DAY)
+    assert f"fork of {parent}" in finding.detail
+
+
+def test_a_fork_of_long_ago_asks_for_nothing_before_its_start(feed: ExchangeFeed, venue: Any) -> None:
+    venue.add_commit(REPO, START, "a@x.org")
+    venue.repositories["old/bitcoin"] = {}
+    venue.repositories[REPO] = {
+        "fork": True,
+        "parent": {"full_name": "old/bitcoin"},
+        "created_at": "2011-10-07T00:00:00Z",
+    }
+    assert counts(feed.observations("commits", ["BTC/USDT"], START, START + DAY)) == {1: 1.0}
 
 
 def test_a_currency_without_repository_is_reported(feed: ExchangeFeed, venue: Any, now: datetime) -> None:

@@ -34,8 +34,11 @@ def noon(now: datetime) -> datetime:
     return now.replace(minute=0)
 
 
-def scores(reading: Any, symbol: str = "BTC/USDT") -> list[tuple[datetime, float]]:
-    return reading.frame.filter(pl.col("symbol") == symbol).select("ts", "value").rows()
+def scores(
+    reading: Any, symbol: str = "BTC/USDT", series: str = "social_score"
+) -> list[tuple[datetime, float]]:
+    wanted = (pl.col("symbol") == symbol) & (pl.col("series") == series)
+    return reading.frame.filter(wanted).select("ts", "value").rows()
 
 
 def test_score_is_the_share_of_favourable_votes_that_take_a_side() -> None:
@@ -58,6 +61,29 @@ def test_hours_by_currency_and_known_only_now(
     assert scores(reading, "ETH/USDT") == [(noon - 3 * HOUR, 1.0), (noon - 2 * HOUR, 0.0)]
     assert reading.frame["available_at"].unique().to_list() == [now]
     assert reading.findings == ()
+
+
+def test_news_have_a_score_of_their_own_within_that_of_all_posts(
+    feed: ExchangeFeed, venue: Any, noon: datetime, now: datetime
+) -> None:
+    venue.add_post(noon - 2 * HOUR, ["BTC"], kind="news", positive=3, negative=1)
+    venue.add_post(noon - 2 * HOUR, ["BTC"], kind="media", negative=4)
+    venue.add_post(noon - HOUR, ["BTC"], kind="twitter", positive=1)
+    venue.add_post(noon - 9 * HOUR, ["BTC"], positive=1)
+    reading = feed.observations("social", ["BTC/USDT"], noon - 5 * HOUR, now)
+    assert scores(reading) == [(noon - 2 * HOUR, 3 / 8), (noon - HOUR, 1.0)]
+    assert scores(reading, series="news_score") == [(noon - 2 * HOUR, 3 / 4)]
+
+
+def test_a_service_that_does_not_tell_kinds_has_no_news_score(
+    feed: ExchangeFeed, venue: Any, noon: datetime, now: datetime
+) -> None:
+    venue.add_post(noon - HOUR, ["BTC"], positive=1)
+    venue.add_post(noon - 9 * HOUR, ["BTC"], positive=1)
+    for post in venue.posts:
+        del post["kind"]
+    reading = feed.observations("social", ["BTC/USDT"], noon - 5 * HOUR, now)
+    assert reading.frame["series"].to_list() == ["social_score"]
 
 
 def test_the_running_hour_is_left_out(feed: ExchangeFeed, venue: Any, noon: datetime, now: datetime) -> None:

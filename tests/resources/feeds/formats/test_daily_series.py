@@ -117,6 +117,34 @@ def test_days_without_commits_are_zero_until_the_last_commit(write: Write, found
     assert (reading.frame["available_at"] - reading.frame["ts"]).unique().to_list() == [DAY]
 
 
+def test_known_forks_and_archives_are_neither_inherited_work_nor_dead_projects(
+    write: Write, found: Found
+) -> None:
+    rows = [
+        ("BNB", "bnb-chain/bsc", "2020-08-27", 9),
+        ("BNB", "bnb-chain/bsc", "2020-08-29", 2),
+        ("DOT", "paritytech/polkadot", "2023-08-24", 3),
+        ("DOT", "paritytech/polkadot", "2023-08-25", 1),
+        ("BNB", "bnb-chain/bsc", "2023-08-28", 4),
+        ("XRP", "nobody/knows", "2023-08-20", 4),
+    ]
+    text = "asset,repo,ts,commits,authors\n" + "".join(f"{a},{r},{d},{n},1\n" for a, r, d, n in rows)
+    reading = read(write("commits.csv", text))
+    of = {
+        (name, symbol): reading.frame.filter(pl.col("series") == name, pl.col("symbol") == symbol)
+        for name in ("commits", "repository_archived")
+        for symbol in ("BNB", "DOT", "XRP")
+    }
+    assert of["commits", "BNB"]["ts"].min() == datetime(2020, 8, 29)
+    assert of["commits", "BNB"]["value"].sum() == 6
+    assert of["commits", "DOT"]["ts"].max() == datetime(2023, 8, 25)
+    assert of["repository_archived", "DOT"]["value"].to_list() == [0, 0, 1, 1, 1]
+    assert of["repository_archived", "DOT"]["ts"].max() == datetime(2023, 8, 28)
+    assert set(of["repository_archived", "BNB"]["value"]) == {0.0}
+    assert of["repository_archived", "XRP"].is_empty()
+    assert found(reading) == {"venue_switch": 1}
+
+
 def test_liquidation_events_add_up(write: Write, found: Found) -> None:
     events = [
         ("wBTC", "2024-01-01 05:00:00", 1.0, 100.0, "m"),
@@ -132,10 +160,19 @@ def test_liquidation_events_add_up(write: Write, found: Found) -> None:
     path = write("events.csv", text)
     reading = read(path)
     assert recognise(path).name == "on-chain liquidation events"
-    rows = reading.frame.select("symbol", "ts", "available_at", "value").rows()
+    sums = reading.frame.filter(pl.col("series") == "liquidations_long_usd")
+    rows = sums.select("symbol", "ts", "available_at", "value").rows()
     hours = timedelta(hours=4)
     assert rows == [
         ("BTC", START + k * hours, START + (k + 1) * hours, usd)
         for k, usd in enumerate([50.0, 100.0, 0.0, 0.0])
     ]
+    prints = reading.frame.filter(pl.col("series") == "liquidation_print_usd")
+    assert prints.select("symbol", "ts", "value").rows() == [
+        ("BTC", START + timedelta(seconds=1), 10.0),
+        ("BTC", START + hours - timedelta(seconds=1), 40.0),  # one block: a repeated row counts once
+        ("BTC", START + timedelta(hours=5), 100.0),
+    ]
+    assert set(prints["source"]) == {"data/events.csv prints"}
+    assert (prints["available_at"] - prints["ts"]).unique().to_list() == [timedelta(minutes=5)]
     assert found(reading) == {"order": 1, "duplicate": 1, "implausible": 1}
