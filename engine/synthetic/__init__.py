@@ -1,0 +1,1 @@
+"""Synthetic PANIC windows: generators, the tests they must pass, and the mix with real ones."""
