@@ -18,6 +18,7 @@ from engine.regimes.names import REGIMES
 
 if TYPE_CHECKING:
     import polars as pl
+    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
 __all__ = [
@@ -35,12 +36,18 @@ __all__ = [
 
 # A range narrower than this has too few round numbers for a logarithmic axis.
 _LOG_FROM = 3.0
+# Alerts hang from the top, the graver ones above.
+_ALERT_HEIGHTS, _ALERT_COLOURS = (0.93, 0.98), ("#dd6b20", "#9b2c2c")
 
 
 def price_with_regimes(
-    ts: Sequence[datetime], close: ArrayLike, probabilities: ArrayLike, title: str
+    ts: Sequence[datetime],
+    close: ArrayLike,
+    probabilities: ArrayLike,
+    title: str,
+    alerts: Mapping[str, Sequence[datetime]] | None = None,
 ) -> bytes:
-    """Price on a log scale over the stacked probabilities of the regimes.
+    """Price, shaded by the likeliest regime, over the stacked probabilities of all.
 
     Parameters
     ----------
@@ -49,24 +56,52 @@ def price_with_regimes(
     probabilities : array, shape (n, 3)
         Columns in the order of `REGIMES`; NaN where unknown.
     title : str
+    alerts : mapping of str to sequence of datetime, optional
+        When the change-point detector asked for less risk, by what it asked for: reduce or exit.
     """
     keep = thin(len(ts))
     times = np.asarray(ts, dtype="datetime64[us]")[keep]
     prices = np.asarray(close, float)[keep]
     shares = np.nan_to_num(np.asarray(probabilities, float)[keep])
+    likeliest = np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
     with mpl.rc_context(STYLE):
         figure = new_figure(7.6, 3.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        top.semilogy(times, prices, color="#1a202c")
-        top.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
-        top.yaxis.set_minor_formatter(mticker.NullFormatter())
+        top.plot(times, prices, color="#1a202c")
+        _price_axis(top)
         top.set_title(title)
+        for k, name in enumerate(REGIMES):
+            top.fill_between(
+                times, 0, 1, where=likeliest == k, transform=top.get_xaxis_transform(), lw=0, alpha=0.22,
+                color=REGIME_COLOURS[name],
+            )  # fmt: skip
+        marks = [
+            top.scatter(
+                np.asarray(moments, dtype="datetime64[us]"), np.full(len(moments), height), s=9, marker="v",
+                color=colour, transform=top.get_xaxis_transform(), label=action, zorder=3,
+            )
+            for (action, moments), height, colour in zip(
+                (alerts or {}).items(), _ALERT_HEIGHTS, _ALERT_COLOURS, strict=False
+            )
+        ]  # fmt: skip
         bottom.stackplot(times, shares.T, colors=[REGIME_COLOURS[r] for r in REGIMES], labels=REGIMES, lw=0)
         bottom.set(ylim=(0, 1), ylabel="P(regime)")
         bottom.grid(visible=False)
         date_axis(bottom)
-        top.legend(handles=bottom.collections, labels=list(REGIMES), ncols=3, loc="best")
+        top.legend(
+            handles=[*bottom.collections, *marks], labels=[*REGIMES, *(alerts or {})], ncols=5, loc="best"
+        )
         return to_png(figure)
+
+
+def _price_axis(axes: Axes) -> None:
+    """Scale what was drawn by logarithms if it spans enough of them, with round labels."""
+    low, high = axes.get_ylim()
+    if low > 0 and high / low > _LOG_FROM:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axes.yaxis.set_minor_formatter(mticker.NullFormatter())
+    axes.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
 
 
 def line_panels(ts: Sequence[datetime], panels: Mapping[str, ArrayLike], title: str) -> bytes:
@@ -176,12 +211,7 @@ def equity_and_drawdown(ts: Sequence[datetime], equity: Mapping[str, ArrayLike],
             top.plot(times, path[keep], label=name, lw=width)
             bottom.plot(times, (path / np.maximum.accumulate(path) - 1)[keep], lw=width)
         top.set(title=title, ylabel="equity, start = 1")
-        low, high = top.get_ylim()
-        if low > 0 and high / low > _LOG_FROM:
-            top.set_yscale("log")
-            top.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-            top.yaxis.set_minor_formatter(mticker.NullFormatter())
-        top.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
+        _price_axis(top)
         top.legend(loc="best", ncols=2)
         bottom.set_ylabel("drawdown")
         bottom.yaxis.set_major_formatter(mticker.PercentFormatter(1.0, decimals=0))

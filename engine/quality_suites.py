@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.alternative.series import SERIES
 from engine.quality import Rule
+from engine.regimes.actions import ACTIONS
 from engine.regimes.names import REGIMES
 
 __all__ = ["ColumnLike", "Suite", "TableLike", "suite"]
@@ -245,6 +246,38 @@ RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
         ),
         {"probability_error": "abs(p_trend + p_range + p_panic - 1)"},
     ),
+    "regimes.changepoints": (
+        (
+            _rows(),
+            *(
+                _between(name, 0.0, 1.0, "a probability lies between 0 and 1")
+                for name in ("p_mean", "p_volatility", "p_changepoint")
+            ),
+            _one_of("action", ACTIONS, "the action is one of the three"),
+        ),
+        {},
+    ),
+    "regimes.changepoint_alerts": (
+        (
+            _after("known_at", "ts", "an alert is known when its bar has closed"),
+            _at_least("ts", "changed_at", "the change precedes its alert"),
+            _one_of("action", ACTIONS[1:], "an alert asks for less risk"),
+            _between("p_changepoint", 0.5, 1.0, "an alert is likely"),
+        ),
+        {},
+    ),
+    "regimes.transition_risk": (
+        (
+            _rows(),
+            _between("horizon", 1, None, "the horizon is at least a bar"),
+            *(
+                _between(name, 0.0, 1.0, "a probability lies between 0 and 1")
+                for name in ("p_transition", "p_panic_entry")
+            ),
+            _one_of("status", ["ok", "unknown"], "a risk is known or said to be unknown"),
+        ),
+        {},
+    ),
     "features.matrix": ((_rows(),), {}),
     "features.labels": (
         (
@@ -257,7 +290,24 @@ RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
         {},
     ),
     "alternative.alternative_features": (
-        (_rows(), _between("fear_greed", 0.0, 100.0, "the index lies between 0 and 100")),
+        (
+            _rows(),
+            *(
+                _between(name, SERIES[name].lower, SERIES[name].upper, "a value lies in its series' range")
+                for name in (
+                    "fear_greed",
+                    "social_score",
+                    "news_score",
+                    "long_short_ratio",
+                    "repository_archived",
+                )
+            ),
+            _between("funding_percentile", 0.0, 1.0, "a share lies between 0 and 1"),
+            *(
+                _between(name, -1.0, 1.0, "a balance lies between -1 and 1")
+                for name in ("liquidation_imbalance", "liquidation_cascade_side", "netflow_share")
+            ),
+        ),
         {},
     ),
     "models.splits": (

@@ -39,7 +39,7 @@ def features_asset(partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefiniti
         features_table,
         deps=["staging.candles", "staging.alternative"],
         group="alternative",
-        code_version="1",
+        code_version="2",
         kinds={"polars"},
         partitions_def=partitions_def,
     )
@@ -48,7 +48,7 @@ def features_asset(partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefiniti
 
         A revision counts from the moment it was published; a value older than its limit counts as missing.
         """
-        from engine.alternative.features import alternative_features
+        from engine.alternative.features import LOOKBACK, alternative_features
 
         start, end = time_window(context)
         bars = warehouse.frame(
@@ -56,8 +56,9 @@ def features_asset(partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefiniti
             [start, end],
         )
         observations = warehouse.frame(
-            "SELECT series, symbol, ts, available_at, value FROM staging.alternative WHERE available_at <= ?",
-            [end],
+            "SELECT series, symbol, ts, available_at, value FROM staging.alternative "
+            "WHERE available_at <= ? AND ts > ?",
+            [end, start - LOOKBACK],
         )
         wide = alternative_features(bars, observations, settings.bar_duration)
         return Made(wide, figures=_missing(wide))

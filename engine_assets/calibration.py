@@ -85,16 +85,17 @@ COVERAGE = Table(
 TABLES = (CALIBRATED, CALIBRATORS, COVERAGE)
 
 PREDICTIONS_SQL = """
-    SELECT p.*, l.label, l.label_end
+    SELECT p.*, c.p_changepoint, l.label, l.label_end
     FROM predictions.out_of_sample AS p LEFT JOIN features.labels AS l USING (symbol, ts)
+    LEFT JOIN regimes.changepoints AS c USING (symbol, ts)
     WHERE p.fold = ? ORDER BY ts, symbol
 """
-_CODE_VERSION = "2"
-_INPUTS = ("predictions.out_of_sample", "features.labels", "models.splits")
+_CODE_VERSION = "3"
+_INPUTS = ("predictions.out_of_sample", "features.labels", "models.splits", "regimes.changepoints")
 
 
 def predicted(warehouse: Warehouse, fold: int) -> "pl.DataFrame":
-    """Predictions of a fold with what happened, where it is known."""
+    """Predictions of a fold, whether the market had just changed, and what happened where it is known."""
     return warehouse.frame(PREDICTIONS_SQL, [fold])
 
 

@@ -9,6 +9,7 @@ from engine_assets import (
     alternative,
     audit,
     calibration,
+    changepoints,
     evaluation,
     evidence,
     features,
@@ -17,7 +18,9 @@ from engine_assets import (
     portfolio,
     raw,
     regimes,
+    synthetic,
     training,
+    transitions,
     windows,
 )
 from engine_assets.quality_checks import anomaly_check, quality_check
@@ -29,9 +32,11 @@ __all__ = ["TABLES", "build_assets", "build_checks"]
 # Every table that Python makes, by group. SQL models are checked by the tests of their schema.yml.
 TABLES: dict[str, dict[str, TableSource]] = {
     "raw": {t.full_name: t for t in (raw.CANDLES, *raw.OBSERVATIONS.values(), raw.TRUTH, raw.AUDIT)},
+    "changepoints": {t.full_name: t for t in changepoints.TABLES},
     "alternative": {"alternative.alternative_features": alternative.features_table},
-    "regimes": {t.full_name: t for t in regimes.TABLES},
+    "regimes": {t.full_name: t for t in (*regimes.TABLES, *transitions.TABLES)},
     "features": {"features.matrix": features.matrix_table, features.LABELS.full_name: features.LABELS},
+    "synthetic": {t.full_name: t for t in synthetic.TABLES},
     "training": {t.full_name: t for t in training.TABLES},
     "calibration": {t.full_name: t for t in calibration.TABLES},
     "portfolio": {t.full_name: t for t in (live.LIVE, *portfolio.TABLES)},
@@ -49,11 +54,14 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         audit.audit,
         series_bounds,
         *sql_assets(load_project(MODELS), {**declared, SERIES_TABLE.full_name: SERIES_TABLE}),
+        changepoints.changepoints,
         alternative.features_asset(months),
         regimes.regime_history,
+        transitions.transitions,
         features.matrix_asset(months),
         features.labels,
         windows.splits,
+        synthetic.synthetic_panic,
         training.shap_shares,
         training.forecasts,
         training.skill,
@@ -78,5 +86,6 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         calibration.coverage_holds,
         calibration.coverage_drift,
         evaluation.ledger_agrees,
+        synthetic.training_only,
         anomaly_check(asset_key(raw.CANDLES.full_name)),
     ]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from engine_assets.calibration import CALIBRATED, predicted
+from engine_assets.changepoints import CHANGEPOINTS
 from engine_assets.portfolio import TARGETS, decision_config, market, prices_and_funding
 from engine_assets.regimes import MARKET_REGIMES, walk_regimes
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
 from engine_assets.table_asset import asset_key
+from engine_assets.transitions import TRANSITION_RISK, TRANSITION_WARMUP, transition_inputs, walk_risks
 from engine_assets.windows import read_splits
 from resources.settings import Settings
 from resources.warehouse import Warehouse
@@ -24,6 +26,7 @@ __all__ = ["CHECKS"]
 NAME = "no_lookahead"
 # Long enough for the longest window of a feature on both sides of a cut, short enough to run every night.
 _FEATURE_SPAN = timedelta(days=60)
+_ALTERNATIVE_SPAN = timedelta(days=20)
 _DECISION_SPAN = timedelta(days=260)
 _DESCRIPTION = "Recomputed without the future, and with another future, every past row stays the same."
 
@@ -43,6 +46,66 @@ def _result(report: "LookaheadReport") -> dg.AssetCheckResult:
 def _recent(warehouse: Warehouse, span: timedelta) -> datetime:
     newest: datetime = warehouse.frame("SELECT max(ts) AS ts FROM staging.candles")["ts"][0]
     return newest - span
+
+
+@dg.asset_check(
+    asset=asset_key("alternative.alternative_features"),
+    additional_deps=[asset_key("staging.candles"), asset_key("staging.alternative")],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def alternative_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Every alternative feature, from the vintages: also those that no model reads."""
+    import polars as pl
+
+    from engine.alternative.features import LOOKBACK, alternative_features
+    from engine.features.lookahead import check_lookahead
+
+    bar, since = settings.bar_duration, _recent(warehouse, _ALTERNATIVE_SPAN)
+    closes = pl.col("ts") + bar
+    return _result(
+        check_lookahead(
+            lambda inputs: alternative_features(inputs["bars"], inputs["observations"], bar),
+            {
+                "bars": warehouse.frame("SELECT symbol, ts FROM staging.candles WHERE ts >= ?", [since]),
+                "observations": warehouse.frame(
+                    "SELECT * FROM staging.alternative WHERE ts > ?", [since - LOOKBACK]
+                ),
+            },
+            known_at={"bars": closes, "observations": pl.col("available_at")},
+            decided_at=closes,
+            cuts=2,
+            tolerance=1e-9,
+        )
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(CHANGEPOINTS.full_name),
+    additional_deps=[asset_key("staging.candles")],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def changepoints_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Change points and what they ask for, by a detector that begins with the stretch."""
+    import polars as pl
+
+    from engine.features.lookahead import check_lookahead
+    from engine.regimes.bocd import detect_changepoints
+
+    since = _recent(warehouse, _FEATURE_SPAN)
+    closes = pl.col("ts") + settings.bar_duration
+    returns = "SELECT symbol, ts, log_return FROM staging.candles WHERE ts >= ? ORDER BY symbol, ts"
+    return _result(
+        check_lookahead(
+            lambda inputs: detect_changepoints(inputs["candles"]),
+            {"candles": warehouse.frame(returns, [since])},
+            known_at={"candles": closes},
+            decided_at=closes,
+        )
+    )
 
 
 @dg.asset_check(
@@ -80,7 +143,7 @@ def features_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -
 
 @dg.asset_check(
     asset=asset_key(MARKET_REGIMES.full_name),
-    additional_deps=[asset_key("staging.candles")],
+    additional_deps=[asset_key("staging.candles"), asset_key("alternative.alternative_features")],
     name=NAME,
     blocking=True,
     description=_DESCRIPTION,
@@ -93,17 +156,16 @@ def regimes_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) ->
 
     bar = settings.bar_duration
     span = timedelta(days=60 + 2 * settings.work.regime_refit_days)
-    candles = warehouse.frame(
-        "SELECT * FROM staging.candles WHERE ts < (SELECT min(ts) FROM staging.candles) + ? "
-        "ORDER BY symbol, ts",
-        [span],
-    )
+    first = "SELECT * FROM {} WHERE ts < (SELECT min(ts) FROM staging.candles) + ? ORDER BY symbol, ts"
     closes = pl.col("ts") + bar
     return _result(
         check_lookahead(
-            lambda inputs: walk_regimes(inputs["candles"], settings).rows,
-            {"candles": candles},
-            known_at={"candles": closes},
+            lambda inputs: walk_regimes(inputs["candles"], inputs["alternative"], settings).rows,
+            {
+                "candles": warehouse.frame(first.format("staging.candles"), [span]),
+                "alternative": warehouse.frame(first.format("alternative.alternative_features"), [span]),
+            },
+            known_at={"candles": closes, "alternative": closes},
             decided_at=closes,
             cuts=1,
         )
@@ -111,8 +173,45 @@ def regimes_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) ->
 
 
 @dg.asset_check(
+    asset=asset_key(TRANSITION_RISK.full_name),
+    additional_deps=[
+        asset_key(MARKET_REGIMES.full_name),
+        asset_key(CHANGEPOINTS.full_name),
+        asset_key("staging.candles"),
+        asset_key("alternative.alternative_features"),
+    ],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def transitions_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Check the risks with their refits: no transition may be learned before it was known."""
+    import polars as pl
+
+    from engine.features.lookahead import check_lookahead
+
+    span = TRANSITION_WARMUP + timedelta(days=30 + settings.work.regime_refit_days)
+    inputs = transition_inputs(warehouse, span)
+    closes = pl.col("ts") + settings.bar_duration
+    return _result(
+        check_lookahead(
+            lambda given: walk_risks(**given, settings=settings).rows,
+            inputs,
+            known_at=dict.fromkeys(inputs, closes),
+            decided_at=closes,
+            cuts=1,
+            tolerance=1e-9,
+        )
+    )
+
+
+@dg.asset_check(
     asset=asset_key(CALIBRATED.full_name),
-    additional_deps=[asset_key("predictions.out_of_sample"), asset_key("features.labels")],
+    additional_deps=[
+        asset_key("predictions.out_of_sample"),
+        asset_key("features.labels"),
+        asset_key("regimes.changepoints"),
+    ],
     name=NAME,
     blocking=True,
     description=_DESCRIPTION,
@@ -203,4 +302,12 @@ def decisions_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) 
     )
 
 
-CHECKS = (features_check, regimes_check, calibrated_check, decisions_check)
+CHECKS = (
+    alternative_check,
+    changepoints_check,
+    features_check,
+    regimes_check,
+    transitions_check,
+    calibrated_check,
+    decisions_check,
+)

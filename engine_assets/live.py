@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from engine_assets.calibration import CALIBRATED, CALIBRATORS
+from engine_assets.changepoints import CHANGEPOINTS
 from engine_assets.regimes import DETECTORS, MARKET_REGIMES
 from engine_assets.table_asset import Made, table_asset
 from engine_assets.training import REGISTRY
@@ -82,6 +83,7 @@ def models_in_use(warehouse: Warehouse) -> "ModelsInUse":
     deps=[
         "staging.candles",
         "staging.alternative",
+        CHANGEPOINTS.full_name,
         MARKET_REGIMES.full_name,
         DETECTORS.full_name,
         REGISTRY.full_name,
@@ -89,7 +91,7 @@ def models_in_use(warehouse: Warehouse) -> "ModelsInUse":
         CALIBRATED.full_name,
     ],
     group="portfolio",
-    code_version="1",
+    code_version="2",
     kinds={"lightgbm", "polars"},
 )
 def live(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
@@ -101,6 +103,7 @@ def live(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Sett
     import polars as pl
 
     from engine.alpha.new_bars import TAIL, predict_new_bars
+    from engine.calibration.changepoints import CHANGE_MEMORY
 
     bar = settings.bar_duration
     done = warehouse.frame("SELECT max(ts) AS ts, max(fold) AS fold FROM predictions.calibrated")
@@ -115,8 +118,10 @@ def live(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Sett
         "SELECT series, symbol, ts, available_at, value FROM staging.alternative WHERE available_at <= ?",
         [newest + bar],  # type: ignore[operator]
     )
-    frame = predict_new_bars(
-        candles, observations, models_in_use(warehouse), after, bar, settings.horizon_bars
+    changepoints = warehouse.frame(
+        "SELECT symbol, ts, p_changepoint FROM regimes.changepoints WHERE ts > ?", [after - CHANGE_MEMORY]
     )
+    models = models_in_use(warehouse)
+    frame = predict_new_bars(candles, observations, changepoints, models, after, bar, settings.horizon_bars)
     frame = frame.with_columns(fold=pl.lit(fold, pl.Int64)).select(LIVE.column_names)
     return Made(frame, figures={"new bars": frame["ts"].n_unique()})

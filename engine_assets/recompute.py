@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import DataError
@@ -15,6 +16,8 @@ from resources.settings import Settings
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from engine.calibration.conformal import ConformalPredictor
     from engine.portfolio.decide import Decision
 
@@ -84,9 +87,11 @@ def recompute(warehouse: Warehouse, settings: Settings, line: Mapping[str, Any])
     kept = _artifact(warehouse, line["calibrator"])
     calibrator = ConformalPredictor.from_arrays(load(kept["content"]), json.loads(kept["meta"]))
     stated = signals["confidence"].to_list()
+    changed = _changes(warehouse, settings, signals["symbol"], line["ts"], calibrator.config.alarm)
 
     def states(of: ConformalPredictor) -> bool:
-        return pl.Series(of.calibrate_rows(raw, regime).confidence).fill_nan(None).to_list() == stated
+        again = of.calibrate_rows(raw, regime, *changed)
+        return pl.Series(again.confidence).fill_nan(None).to_list() == stated
 
     decision = decide_again(
         json.loads(line["inputs"]),
@@ -101,6 +106,23 @@ def recompute(warehouse: Warehouse, settings: Settings, line: Mapping[str, Any])
         weights=json.dumps(decision.weights) == line["weights"],
         line=line_hash(line) == line["hash"],
     )
+
+
+def _changes(
+    warehouse: Warehouse, settings: Settings, symbols: pl.Series, ts: datetime, alarm: float
+) -> tuple[pl.Series, pl.Series]:
+    """Change points that each symbol's calibration knew of: probability and clock."""
+    from engine.calibration.changepoints import CHANGE_MEMORY, changes_of_bars
+
+    seen = warehouse.frame(
+        "SELECT symbol, ts, p_changepoint FROM regimes.changepoints WHERE ts BETWEEN ? AND ?",
+        [ts - CHANGE_MEMORY, ts],
+    )
+    changed = changes_of_bars(seen, settings.bar_duration, alarm)
+    rows = symbols.to_frame("symbol").join(
+        changed.filter(changed["ts"] == ts), on="symbol", how="left", maintain_order="left"
+    )
+    return rows["p_changepoint"].fill_null(float("nan")), rows["changed_at"].fill_null(0)
 
 
 def _calibrated_then(warehouse: Warehouse, settings: Settings, line: Mapping[str, Any]) -> ConformalPredictor:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.regimes.history import RegimeHistory
 
 __all__ = [
+    "ALTERNATIVE_SQL",
     "CANDLES_SQL",
     "DETECTORS",
     "MARKET_REGIMES",
@@ -52,14 +53,17 @@ DETECTORS = Table(
     ("fitted_until",),
 )
 TABLES = (MARKET_REGIMES, DETECTORS)
-_CODE_VERSION = "2"
+_CODE_VERSION = "3"
 
 CANDLES_SQL = "SELECT * FROM staging.candles ORDER BY symbol, ts"
+ALTERNATIVE_SQL = "SELECT * FROM alternative.alternative_features ORDER BY symbol, ts"
+_INPUTS = ("staging.candles", "alternative.alternative_features", "regimes.changepoint_alerts")
+_ALERTS_SQL = "SELECT ts FROM regimes.changepoint_alerts WHERE symbol = ? AND action = ? ORDER BY ts"
 _WARMUP = timedelta(days=45)
 
 
-def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "RegimeHistory":
-    """Filter the candles with models that are refitted as often as the profile says."""
+def walk_regimes(candles: "pl.DataFrame", alternative: "pl.DataFrame", settings: Settings) -> "RegimeHistory":
+    """Filter the history with models that are refitted as often as the profile says."""
     from engine.regimes.history import walk_forward_regimes
 
     return walk_forward_regimes(
@@ -68,6 +72,7 @@ def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "RegimeHistory"
         refit=timedelta(days=settings.work.regime_refit_days),
         warmup=_WARMUP,
         lookback=timedelta(days=settings.work.train_days),
+        alternative=alternative,
     )
 
 
@@ -75,10 +80,10 @@ def walk_regimes(candles: "pl.DataFrame", settings: Settings) -> "RegimeHistory"
     name="regime_history",
     specs=table_specs(
         TABLES,
-        deps=["staging.candles"],
+        deps=_INPUTS,
         group="regimes",
         code_version=_CODE_VERSION,
-        kinds={"hmmlearn", "polars"},
+        kinds={"numba", "polars"},
     ),
 )
 def regime_history(
@@ -95,9 +100,9 @@ def regime_history(
 
     from engine.plots import price_with_regimes
 
-    inputs = warehouse.versions(["staging.candles"])
+    inputs = warehouse.versions(_INPUTS)
     candles = warehouse.frame(CANDLES_SQL)
-    history = walk_regimes(candles, settings)
+    history = walk_regimes(candles, warehouse.frame(ALTERNATIVE_SQL), settings)
     frame, detectors = history.rows, DETECTORS.empty()
     if history.detector.chain is not None:
         content = json.dumps(history.detector.to_dict())
@@ -109,6 +114,10 @@ def regime_history(
         shown["close"].to_numpy(),
         shown.select("p_trend", "p_range", "p_panic").to_numpy(),
         f"{first}: price, and the regimes as they could be known",
+        {
+            action: warehouse.frame(_ALERTS_SQL, [first, action])["ts"].to_list()
+            for action in ("reduce", "exit")
+        },
     )
     shares = frame["regime"].value_counts(normalize=True).drop_nulls().sort("regime")
     facts = {
@@ -128,23 +137,46 @@ def regime_history(
     description="Where the market is simulated: accuracy against the regimes that it really had.",
 )
 def scored_on_truth(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Balanced accuracy must beat that of a guess, 1/3; recorded markets have no truth to score on."""
-    scored = warehouse.frame(
+    """Balanced accuracy must beat that of a guess, 1/3; recorded markets have no truth to score on.
+
+    A false alarm is a bar that is called PANIC and is none; a delay counts from the first bar of a stay.
+    """
+    import numpy as np
+
+    from engine.regimes.names import REGIMES
+    from engine.regimes.regime_scores import false_alarm_rate, regime_scores
+
+    rows = warehouse.frame(
         """
-        SELECT t.regime AS truth, count(*) AS bars,
-               count(*) FILTER (WHERE p.regime = t.regime) / count(*) AS recall
+        SELECT p.symbol, t.regime AS truth, p.regime
         FROM regimes.market_regimes AS p JOIN raw.truth AS t USING (ts)
-        WHERE p.regime IS NOT NULL GROUP BY t.regime ORDER BY t.regime
+        WHERE p.regime IS NOT NULL ORDER BY p.symbol, ts
         """
     )
-    if scored.is_empty():
+    if rows.is_empty():
         return dg.AssetCheckResult(
             passed=True, metadata={"note": "a recorded market does not know its regimes"}
         )
-    balanced = float(scored["recall"].to_numpy().mean())
-    recalls = {f"recall {name}": recall for name, _, recall in scored.iter_rows()}
-    return dg.AssetCheckResult(
-        passed=balanced > 1 / 3,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"balanced accuracy": balanced, **recalls},
-    )
+    scores, false = [], []
+    for _, part in rows.group_by("symbol", maintain_order=True):
+        truth, found = part["truth"].to_list(), part["regime"].to_list()
+        scores.append(regime_scores(truth, found))
+        false.append(false_alarm_rate(truth, np.array(found) == "PANIC"))
+    balanced = float(np.mean([score.balanced_accuracy for score in scores]))
+    figures = {
+        "balanced accuracy": balanced,
+        "accuracy": float(np.mean([score.accuracy for score in scores])),
+        "false alarms of PANIC, share of other bars": float(np.mean(false)),
+        "switches per true switch": float(np.mean([score.switches_per_true_switch for score in scores])),
+        **{
+            f"recall {name}": float(np.mean([score.recall.get(name, np.nan) for score in scores]))
+            for name in REGIMES
+        },
+        **{
+            f"median delay of {name}, bars": float(
+                np.median([score.median_delay.get(name, np.nan) for score in scores])
+            )
+            for name in REGIMES
+        },
+    }
+    return dg.AssetCheckResult(passed=balanced > 1 / 3, severity=dg.AssetCheckSeverity.WARN, metadata=figures)

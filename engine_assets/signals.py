@@ -18,18 +18,25 @@ SIGNAL_TABLES = (
     "predictions.live",
     "features.matrix",
     "regimes.market_regimes",
+    "regimes.changepoints",
     "alternative.alternative_features",
 )
 
 # Bars that the training has seen come from its tables, newer ones from the predictions of new bars. A change
-# of regime within the last day has at least the probability p(now) - p(a day ago) of the regime that gained
-# most (Frechet's bound).
+# point is seen for a few bars and a decision is made once a day, so it looks at the whole day since the last.
 _SIGNALS_SQL = """
 WITH regime AS (
     SELECT symbol, ts, p_trend, p_range, p_panic FROM regimes.market_regimes WHERE ts >= $since
     UNION ALL
     SELECT symbol, ts, p_trend, p_range, p_panic FROM predictions.live
     WHERE ts > (SELECT max(ts) FROM regimes.market_regimes)
+), changed AS (
+    SELECT symbol, ts, max(p_changepoint) OVER day AS p_changepoint
+    FROM regimes.changepoints WHERE ts >= $since
+    WINDOW day AS (
+        PARTITION BY symbol ORDER BY ts
+        RANGE BETWEEN INTERVAL 1 DAY - to_seconds($bar) PRECEDING AND CURRENT ROW
+    )
 ), stated AS (
     SELECT symbol, ts, fold, direction, raw_confidence, confidence FROM predictions.calibrated
     UNION ALL
@@ -37,10 +44,10 @@ WITH regime AS (
     WHERE ts > (SELECT max(ts) FROM predictions.calibrated)
 )
 SELECT s.*, s.ts + to_seconds($bar) AS decided_at, r.p_trend, r.p_range, r.p_panic,
-    greatest(r.p_trend - b.p_trend, r.p_range - b.p_range, r.p_panic - b.p_panic) AS p_changepoint
+    c.p_changepoint
 FROM stated AS s
 LEFT JOIN regime AS r ON r.symbol = s.symbol AND r.ts = s.ts
-LEFT JOIN regime AS b ON b.symbol = s.symbol AND b.ts = s.ts - INTERVAL 1 DAY
+LEFT JOIN changed AS c ON c.symbol = s.symbol AND c.ts = s.ts
 WHERE s.ts > $after AND date_trunc('day', s.ts + to_seconds($bar)) = s.ts + to_seconds($bar)
 ORDER BY decided_at, s.symbol
 """

@@ -22,7 +22,16 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Made", "asset_key", "column_schema", "picture", "stored", "table_asset", "table_specs"]
+__all__ = [
+    "Made",
+    "asset_key",
+    "column_schema",
+    "picture",
+    "shown_rows",
+    "stored",
+    "table_asset",
+    "table_specs",
+]
 
 TableSource = Table | Callable[[], Table]
 
@@ -61,6 +70,17 @@ def picture(png: bytes) -> dg.MetadataValue:
     from engine.figures import data_uri
 
     return dg.MetadataValue.md(f"![picture]({data_uri(png)})")
+
+
+def shown_rows(title: str, rows: "pl.DataFrame") -> dict[str, Any]:
+    """Show rows as a table on an asset's page; nothing where there are none."""
+    if rows.is_empty():
+        return {}
+    texts = [
+        {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+        for row in rows.iter_rows(named=True)
+    ]
+    return {title: dg.MetadataValue.table([dg.TableRecord(row) for row in texts])}
 
 
 def table_asset(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.regimes.actions import EXIT_AT
+
 __all__ = ["ConformalConfig"]
 
 
@@ -43,7 +45,7 @@ class ConformalConfig:
     overlap: float = 1.0
     least: float = 50.0
     bound_confidence: float = 0.95
-    alarm: float = 0.5
+    alarm: float = EXIT_AT
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from engine.calibration.changepoints import remember_changes
+from engine.calibration.changepoints import CHANGE_MEMORY, with_changes
 from engine.calibration.confidence import CalibratedRows
 from engine.calibration.config import ConformalConfig
 from engine.calibration.conformal import ConformalPredictor
@@ -17,7 +17,13 @@ from engine.calibration.coverage import effective_outcomes
 from engine.errors import NotEnoughDataError
 from engine.evaluation.splits import Split, select
 
-__all__ = ["COVERAGE_LEVEL", "CalibratedFold", "calibrate_fold", "calibrator_at", "with_side"]
+__all__ = [
+    "COVERAGE_LEVEL",
+    "CalibratedFold",
+    "calibrate_fold",
+    "calibrator_at",
+    "with_side",
+]
 
 COVERAGE_LEVEL = 0.90
 _REFIT = timedelta(days=7)
@@ -32,7 +38,12 @@ class CalibratedFold:
 
 
 def calibrate_fold(
-    predictions: pl.DataFrame, split: Split, bar: timedelta, horizon: int, level: float = COVERAGE_LEVEL
+    predictions: pl.DataFrame,
+    split: Split,
+    bar: timedelta,
+    horizon: int,
+    level: float = COVERAGE_LEVEL,
+    memory: timedelta = CHANGE_MEMORY,
 ) -> CalibratedFold:
     """Calibrate on one window, predict the next.
 
@@ -54,6 +65,10 @@ def calibrate_fold(
         Bars that a label spans.
     level : float
         Coverage of the intervals.
+    memory : timedelta
+        How long an alarm of the detector counts. On recorded markets intervals cover less for some hours
+        after one and as promised a day later (README): the market has moved to another state that the
+        outcomes know, and those of before are no worse for it.
 
     Returns
     -------
@@ -70,7 +85,7 @@ def calibrate_fold(
     """
     rows = _prepared(predictions, bar)
     known, predictor = _started(rows, split, horizon, level)
-    rows = _with_changes(rows, predictor.config.alarm)
+    rows = with_changes(rows, predictor.config.alarm, memory)
     test = select(rows, split.test)
     confidence = _walk_confidences(predictor, rows, split)
     predictor.fit_intervals(
@@ -115,19 +130,20 @@ def calibrator_at(
     horizon: int,
     moment: datetime,
     level: float = COVERAGE_LEVEL,
+    memory: timedelta = CHANGE_MEMORY,
 ) -> ConformalPredictor:
     """Confidences as they were in force for a bar of the test window; intervals are not fitted.
 
     Parameters
     ----------
-    predictions, split, bar, horizon, level
+    predictions, split, bar, horizon, level, memory
         As in `calibrate_fold`.
     moment : datetime
         Open of the bar.
     """
     rows = _prepared(predictions, bar)
     _, predictor = _started(rows, split, horizon, level)
-    rows = _with_changes(rows, predictor.config.alarm)
+    rows = with_changes(rows, predictor.config.alarm, memory)
     refit = split.test.start + (moment - split.test.start) // _REFIT * _REFIT
     _fit_confidences(predictor, rows, refit, split.test.start - split.calibrate.start)
     return predictor
@@ -185,16 +201,6 @@ def _prepared(predictions: pl.DataFrame, bar: timedelta) -> pl.DataFrame:
         decided_at=(pl.col("ts") + bar).dt.epoch("us"),
         known_at=pl.col("label_end").fill_null(datetime.max).dt.epoch("us"),  # noqa: DTZ901  never
     )
-
-
-def _with_changes(rows: pl.DataFrame, alarm: float) -> pl.DataFrame:
-    """Each row's newest change point; none without a detector."""
-    if "p_changepoint" not in rows.columns:
-        return rows.with_columns(p_changepoint=pl.lit(0.0), changed_at=pl.col("decided_at"))
-    possible = pl.when(pl.col("p_changepoint").is_between(0.0, 1.0)).then("p_changepoint")
-    stated = rows.select(possible).to_series().fill_null(np.nan).to_numpy()
-    p, changed_at = remember_changes(stated, rows["symbol"], rows["decided_at"].to_numpy(), alarm)
-    return rows.with_columns(p_changepoint=pl.Series(p), changed_at=pl.Series(changed_at))
 
 
 def _walk_confidences(predictor: ConformalPredictor, rows: pl.DataFrame, split: Split) -> CalibratedRows:

@@ -79,8 +79,11 @@ def test_every_table_is_checked_and_every_decision_for_lookahead() -> None:
             assert (name, "great_expectations") in checks
     leaky = {name for name, check in checks if check == "no_lookahead"}
     assert leaky == {
+        "alternative.alternative_features",
         "features.matrix",
+        "regimes.changepoints",
         "regimes.market_regimes",
+        "regimes.transition_risk",
         "predictions.calibrated",
         "portfolio.target_positions",
     }

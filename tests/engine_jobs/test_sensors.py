@@ -1,12 +1,16 @@
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from engine_assets.changepoints import ALERTS
 from engine_assets.partitions import monthly
 from engine_jobs.sensors import build_sensors, run_failed
 from resources.settings import Settings
+from resources.warehouse import Warehouse
 
 MONTHS = monthly(datetime(2024, 1, 1), datetime(2024, 4, 1))
 
@@ -43,7 +47,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 def tick(
     settings: Settings, folder: Folder, instance: dg.DagsterInstance, cursor: str | None
 ) -> tuple[dg.RunRequest | dg.SkipReason, str | None]:
-    sensor, _ = build_sensors(settings, folder, MONTHS)  # type: ignore[arg-type]
+    sensor, *_ = build_sensors(settings, folder, MONTHS)  # type: ignore[arg-type]
     context = dg.build_sensor_context(instance=instance, cursor=cursor)
     (answer,) = sensor(context)
     return answer, context.cursor
@@ -86,6 +90,70 @@ def test_new_files_wait_for_the_ingest_that_still_goes(
 def test_other_sources_are_not_watched(folder: Folder, instance: dg.DagsterInstance) -> None:
     answer, _ = tick(Settings(source="simulated"), folder, instance, None)
     assert isinstance(answer, dg.SkipReason)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Settings:
+    return Settings(source="simulated", warehouse=str(tmp_path / "engine.duckdb"))
+
+
+def shift(
+    settings: Settings, instance: dg.DagsterInstance, cursor: str | None
+) -> tuple[dg.RunRequest | dg.SkipReason, str | None]:
+    _, sensor, _ = build_sensors(settings, Folder(), MONTHS)  # type: ignore[arg-type]
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    (answer,) = sensor(context)
+    return answer, context.cursor
+
+
+def store(settings: Settings, *alerts: tuple[str, datetime, str]) -> None:
+    rows = [(s, ts, ts + timedelta(hours=1), action, 0.95, 0.1, 0.95, ts) for s, ts, action in alerts]
+    frame = pl.DataFrame(rows, schema=ALERTS.polars_schema, orient="row")
+    Warehouse(address=settings.warehouse).replace(ALERTS, frame)
+
+
+OLD = ("BTC/USDT", datetime(2024, 3, 1, 7), "reduce")
+NEW = ("BTC/USDT", datetime(2024, 3, 5, 9), "exit")
+SAME_BAR = ("ETH/USDT", datetime(2024, 3, 5, 9), "reduce")
+
+
+def test_a_new_alert_retrains_once(watched: Settings, instance: dg.DagsterInstance) -> None:
+    nothing, cursor = shift(watched, instance, None)
+    assert isinstance(nothing, dg.SkipReason)
+    store(watched, OLD)
+    first, cursor = shift(watched, instance, cursor)
+    assert isinstance(first, dg.SkipReason), "what was there before is no news"
+
+    store(watched, OLD, NEW)
+    fired, cursor = shift(watched, instance, cursor)
+    assert isinstance(fired, dg.RunRequest)
+    assert fired.tags["engine/alerts"] == "BTC/USDT 2024-03-05T09:00 exit"
+    assert fired.partition_key == "2024-03-01"
+    again, cursor = shift(watched, instance, cursor)
+    assert isinstance(again, dg.SkipReason)
+
+    store(watched, OLD, NEW, SAME_BAR)
+    late, _ = shift(watched, instance, cursor)
+    assert isinstance(late, dg.RunRequest), "an alert of the same bar that came to light later is new"
+    assert late.run_key != fired.run_key
+
+
+def test_an_alert_waits_for_the_retraining_that_still_goes(
+    watched: Settings, instance: dg.DagsterInstance
+) -> None:
+    @dg.job(name="nightly_retraining")
+    def nightly_retraining() -> None: ...
+
+    store(watched, OLD)
+    _, cursor = shift(watched, instance, None)
+    store(watched, OLD, NEW)
+    run = instance.create_run_for_job(nightly_retraining, status=dg.DagsterRunStatus.STARTED)
+    waiting, unmoved = shift(watched, instance, cursor)
+    assert isinstance(waiting, dg.SkipReason)
+    assert run.run_id in str(waiting.skip_message)
+    assert unmoved == cursor
+    instance.delete_run(run.run_id)
+    assert isinstance(shift(watched, instance, unmoved)[0], dg.RunRequest)
 
 
 def test_a_failed_run_is_logged_with_its_error(

@@ -23,14 +23,21 @@ def test_what_is_no_probability_is_refused(wrong):
 
 def test_an_alarm_is_remembered_with_its_peak_and_its_last_moment():
     p = [0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.55, 0.1]
-    peak, changed_at = remember_changes(p, ["A"] * 8, np.arange(10, 18), 0.5)
+    peak, changed_at = remember_changes(p, ["A"] * 8, np.arange(10, 18), 0.5, 99)
     np.testing.assert_array_equal(peak, [0.0, 0.6, 0.9, 0.9, 0.9, 0.9, 0.55, 0.55])
     np.testing.assert_array_equal(changed_at, [10, 11, 12, 13, 13, 13, 16, 16])
 
 
+def test_an_alarm_is_forgotten():
+    p = [0.9, 0.1, 0.1, 0.1, 0.1, 0.6, 0.1]
+    peak, changed_at = remember_changes(p, ["A"] * 7, [0, 1, 2, 3, 9, 10, 12], 0.5, 2)
+    np.testing.assert_array_equal(peak, [0.9, 0.9, 0.9, 0.0, 0.0, 0.6, 0.6])
+    np.testing.assert_array_equal(changed_at, [0, 0, 0, 3, 9, 10, 10])
+
+
 def test_series_do_not_doubt_each_other():
     peak, changed_at = remember_changes(
-        [0.9, 0.0, 0.0, 0.8, 0.0, 0.0], ["A", "B", "A", "B", "A", "B"], [0, 0, 1, 1, 2, 2], 0.5
+        [0.9, 0.0, 0.0, 0.8, 0.0, 0.0], ["A", "B", "A", "B", "A", "B"], [0, 0, 1, 1, 2, 2], 0.5, 99
     )
     np.testing.assert_array_equal(peak, [0.9, 0.0, 0.9, 0.8, 0.9, 0.8])
     np.testing.assert_array_equal(changed_at, [0, 0, 0, 1, 0, 1])
@@ -40,11 +47,11 @@ def test_series_do_not_doubt_each_other():
 @settings(max_examples=50, deadline=None)
 def test_memory_equals_a_walk_and_never_looks_ahead(seed):
     rng = np.random.default_rng(seed)
-    n = 60
+    n, memory = 60, int(rng.integers(1, 20))
     p, series, clock = rng.random(n), rng.choice(["A", "B"], n), np.sort(rng.integers(0, 30, n))
     p[rng.random(n) < 0.1] = np.nan
     state: dict = dict.fromkeys("AB", (0.0, None, False))
-    whole = remember_changes(p, series, clock, 0.7)
+    whole = remember_changes(p, series, clock, 0.7, memory)
     for i in range(n):
         peak, at, running = state[series[i]]
         stated = 0.7 if np.isnan(p[i]) else p[i]
@@ -53,12 +60,13 @@ def test_memory_equals_a_walk_and_never_looks_ahead(seed):
         else:
             running = False
         state[series[i]] = peak, at, running
-        assert (whole[0][i], whole[1][i]) == (peak, clock[i] if at is None else at)
+        forgotten = at is None or clock[i] - at > memory
+        assert (whole[0][i], whole[1][i]) == ((0.0, clock[i]) if forgotten else (peak, at))
         if i % 20 == 0:
-            seen = remember_changes(p[: i + 1], series[: i + 1], clock[: i + 1], 0.7)
+            seen = remember_changes(p[: i + 1], series[: i + 1], clock[: i + 1], 0.7, memory)
             np.testing.assert_array_equal(seen, [whole[0][: i + 1], whole[1][: i + 1]])
 
 
 def test_clock_is_checked():
     with pytest.raises(ValueError, match="ascend"):
-        remember_changes([0.1, 0.1], ["A", "A"], [1, 0], 0.5)
+        remember_changes([0.1, 0.1], ["A", "A"], [1, 0], 0.5, 99)

@@ -359,7 +359,7 @@ def test_without_an_alarm_nothing_changes(p):
         np.testing.assert_array_equal(without, with_p)
 
 
-@pytest.mark.parametrize(("p", "known"), [(0.49, True), (0.5, False), (0.95, False), (None, False)])
+@pytest.mark.parametrize(("p", "known"), [(0.89, True), (0.9, False), (0.95, False), (None, False)])
 def test_a_change_point_makes_confidence_unknown_and_widens(p, known):
     predictor = ConformalPredictor().calibrate(*regime_trades(0))
     predictor.fit_intervals(*quantile_rows(0))
@@ -377,7 +377,7 @@ def test_confidence_returns_once_enough_outcomes_after_the_change_are_known():
     regime = ["TREND"] * 400
     predictor = ConformalPredictor().calibrate(raw, correct, regime, decided_at=np.arange(400))
     for changed_at, known in ((399, False), (350, False), (349, True), (100, True)):
-        rows = predictor.calibrate_rows([0.9], ["TREND"], 0.8, [changed_at])
+        rows = predictor.calibrate_rows([0.9], ["TREND"], 0.95, [changed_at])
         assert rows.known[0] == known, changed_at
         assert np.isnan(rows.confidence[0]) != known
 

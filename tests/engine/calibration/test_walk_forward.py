@@ -122,6 +122,20 @@ def test_without_a_detector_or_below_its_alarm_nothing_changes() -> None:
     assert without.equals(quiet)
 
 
+FOREVER = timedelta(days=4_000)
+
+
+def test_an_alarm_counts_for_a_day() -> None:
+    split, rows = split_of(120), predictions(120)
+    at = split.test.start + 100 * HOUR
+    alarmed = rows.with_columns(p_changepoint=pl.when(pl.col("ts") == at).then(0.95).otherwise(0.0))
+    quiet, told = (calibrate_fold(r, split, HOUR, HORIZON).rows for r in (rows, alarmed))
+    unknown = told.filter(pl.col("status") == "unknown")["ts"].sort()
+    assert unknown.to_list() == [at + i * HOUR for i in range(25)]
+    later = pl.col("ts") > at + 24 * HOUR
+    assert told.filter(later)["confidence"].equals(quiet.filter(later)["confidence"])
+
+
 def test_a_change_point_makes_its_symbol_unknown_until_enough_outcomes_are_known() -> None:
     split = split_of(400)
     at = split.test.start + 20 * 24 * HOUR
@@ -132,7 +146,7 @@ def test_a_change_point_makes_its_symbol_unknown_until_enough_outcomes_are_known
         .otherwise(0.05)
     )
     quiet = calibrate_fold(rows.drop("p_changepoint"), split, HOUR, HORIZON).rows
-    told = calibrate_fold(rows, split, HOUR, HORIZON).rows
+    told = calibrate_fold(rows, split, HOUR, HORIZON, memory=FOREVER).rows
     assert told.filter(pl.col("ts") < at).equals(quiet.filter(pl.col("ts") < at))
     after = told.filter(pl.col("ts").is_between(at, at + 3 * 24 * HOUR))
     assert after.filter(pl.col("symbol") == "A")["confidence"].null_count() == after.height // 2
@@ -213,7 +227,8 @@ def test_after_a_change_the_new_outcomes_decide_what_is_stated() -> None:
     told = rows.with_columns(p_changepoint=pl.when(pl.col("ts") == at).then(0.95).otherwise(0.0))
     late = pl.col("ts").is_between(at + 90 * 24 * HOUR, at + 120 * 24 * HOUR)
     stated, untold = (
-        calibrate_fold(r, split, HOUR, HORIZON).rows.filter(late)["probability"] for r in (told, rows)
+        calibrate_fold(r, split, HOUR, HORIZON, memory=FOREVER).rows.filter(late)["probability"]
+        for r in (told, rows)
     )
     assert stated.null_count() == 0
     assert stated.mean() < untold.mean() - 0.03
