@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def sections(warehouse: Warehouse) -> list[Section]:
     """Gather the figures of the newest run from the warehouse."""
     return [
         _data_health(warehouse),
+        _state(warehouse),
         _skill(warehouse),
         _coverage(warehouse),
         _money(warehouse),
@@ -54,6 +56,35 @@ def _data_health(warehouse: Warehouse) -> Section:
         [
             (r[0], f"{r[1]:,}", f"{r[2]:%Y-%m-%d}", f"{r[3]:%Y-%m-%d}", *map(str, r[4:]))
             for r in rows.iter_rows()
+        ],
+    )
+
+
+_STATE_SQL = """
+SELECT c.symbol, r.regime, r.p_panic, c.action, c.p_changepoint, t.p_transition, t.p_panic_entry,
+    (SELECT max(known_at) FROM regimes.changepoint_alerts AS a WHERE a.symbol = c.symbol) AS alerted_at
+FROM regimes.changepoints AS c
+LEFT JOIN regimes.market_regimes AS r USING (symbol, ts)
+LEFT JOIN regimes.transition_risk AS t USING (symbol, ts)
+QUALIFY row_number() OVER (PARTITION BY c.symbol ORDER BY c.ts DESC) = 1 ORDER BY c.symbol
+"""
+
+
+def _state(warehouse: Warehouse) -> Section:
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1%}"
+
+    def moment(at: datetime | None) -> str:
+        return "-" if at is None else f"{at:%Y-%m-%d %H:%M}"
+
+    rows = warehouse.frame(_STATE_SQL)
+    return Section(
+        "The market's state at the newest bar",
+        "Filtered, never smoothed. Risks are of the next 24 bars; - is unknown, or PANIC already.",
+        ("symbol", "regime", "P(PANIC)", "action", "P(change)", "P(left)", "P(PANIC next)", "last alert"),
+        [
+            (symbol, regime or "-", share(panic), action, *map(share, risks), moment(at))
+            for symbol, regime, panic, action, *risks, at in rows.iter_rows()
         ],
     )
 

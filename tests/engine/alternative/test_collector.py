@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -194,3 +195,8 @@ class TestDeclaration:
 
     def test_the_lookback_covers_the_windows(self) -> None:
         assert timedelta(days=120) < LOOKBACK < timedelta(days=341)  # a tail of 8,192 hourly bars holds it
+
+
+def test_the_documented_table_is_the_declared_one() -> None:
+    page = Path(__file__).parents[3] / "docs" / "alternative_features.md"
+    assert page.read_text(encoding="utf-8").endswith("\n\n" + feature_table())
