@@ -43,7 +43,10 @@ KNOWN_MEAN = 1e12
 
 # Run lengths up to this are never joined.
 EXACT = 24
-_TINY = 1e-300
+_TINY, _NEVER = 1e-300, 1e300
+
+# Sums in any order, and a product with its sum rounded once: without it nothing is a vector instruction.
+_FASTMATH = {"contract", "arcp", "nsz", "reassoc"}
 
 # What is kept of each run length: its number of observations, its probability, the posterior mean and beta of
 # its segment, and Gamma(alpha + 1/2) / Gamma(alpha). The last row is working space.
@@ -83,7 +86,7 @@ class SegmentPrior:
         return np.array([self.mean, self.kappa, self.alpha, self.beta, ratio])
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, error_model="numpy", fastmath=_FASTMATH)
 def absorb(x, kept, runs, prior, hazard):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Bring the run lengths of one stream up to date with an observation.
 
@@ -144,38 +147,48 @@ def absorb(x, kept, runs, prior, hazard):  # type: ignore[no-untyped-def]  # pra
     return kept + 1
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, error_model="numpy", fastmath=_FASTMATH)
 def _join_alike(runs, kept):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Join the two neighbours that lose least by it, weighted by their masses.
+    """Join the pairs of neighbours that lose least by it, weighted by their masses; returns what is left.
 
     Segments that began a few bars apart are nearly the same hypothesis once they are long. The loss grows
     with both masses and with their distance relative to the length, so that what is probable stays as it is,
-    and so do the `EXACT` youngest.
+    and so do the `EXACT` youngest. An eighth is joined at once, for the search to be rare.
     """
-    n, mass = runs[_N], runs[_MASS]
-    least, at = np.inf, 1
-    for i in range(1, kept - EXACT):
-        loss = (mass[i - 1] * mass[i]) ** 2 * (n[i - 1] - n[i]) / n[i]
-        if loss < least:
-            least, at = loss, i
-    older, younger = mass[at - 1], mass[at]
-    share = younger / max(older + younger, _TINY)
-    for part in range(PARTS - 1):
-        runs[part, at - 1] += share * (runs[part, at] - runs[part, at - 1])
-    mass[at - 1] = older + younger
-    for part in range(PARTS - 1):
-        for i in range(at, kept - 1):
-            runs[part, i] = runs[part, i + 1]
-    return kept - 1
+    n, mass, loss = runs[_N], runs[_MASS], runs[_GROWTH]
+    last = kept - EXACT
+    for i in range(1, last):
+        both = mass[i - 1] * mass[i]
+        loss[i] = both * both * (n[i - 1] - n[i]) / n[i]
+    for _ in range(kept // 8):
+        least, at = loss[1], 1
+        for i in range(2, last):
+            if loss[i] < least:
+                least, at = loss[i], i
+        older, younger = mass[at - 1], mass[at]
+        share = younger / max(older + younger, _TINY)
+        for part in range(PARTS - 1):
+            runs[part, at - 1] += share * (runs[part, at] - runs[part, at - 1])
+        mass[at - 1] = older + younger
+        n[at] = 0.0
+        loss[at - 1] = loss[at] = loss[at + 1] = _NEVER
+    left = 0
+    for i in range(kept):
+        if n[i] > 0.0:
+            for part in range(PARTS - 1):
+                runs[part, left] = runs[part, i]
+            left += 1
+    return left
 
 
 @nb.njit(cache=True, error_model="numpy")
 def short_mass(kept, runs, longest):  # type: ignore[no-untyped-def]  # pragma: no cover
     """``P(1 < n <= longest)``: that a segment has just begun, told by more than one observation."""
     total = 0.0
-    for i in range(kept):
-        if 1.0 < runs[_N, i] <= longest:
-            total += runs[_MASS, i]
+    for i in range(kept - 2, -1, -1):
+        if runs[_N, i] > longest:
+            break
+        total += runs[_MASS, i]
     return min(total, 1.0)
 
 

@@ -38,7 +38,7 @@ def _double(_context: Any, _x: Any) -> Any:
     return types.float64(types.int64), generate
 
 
-@nb.njit(error_model="numpy")
+@nb.njit(error_model="numpy", fastmath={"contract"})
 def _log2(x):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Exponent plus the logarithm of the mantissa m, by the series of ``2 atanh((m - 1) / (m + 1))``."""
     bits = _bits(x)  # type: ignore[call-arg, var-annotated]
@@ -55,7 +55,7 @@ def _log2(x):  # type: ignore[no-untyped-def]  # pragma: no cover
     return exponent + 2.0 / _LN_2 * f * series
 
 
-@nb.njit(error_model="numpy")
+@nb.njit(error_model="numpy", fastmath={"contract"})
 def _exp2(y):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Taylor series around the nearest integer, which goes into the exponent; 2**-1000 and less is that."""
     y = max(y, -1000.0)
@@ -68,7 +68,7 @@ def _exp2(y):  # type: ignore[no-untyped-def]  # pragma: no cover
     return series * _double((bits + 1023) << 52)
 
 
-@nb.njit(error_model="numpy")
+@nb.njit(error_model="numpy", fastmath={"contract"})
 def power(base, exponent):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Raise a base of at least 1 to a power of at most 0; a result below 2**-1000 is that."""
     return _exp2(exponent * _log2(base))
