@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.dates as mdates
+import matplotlib.ticker as mticker
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
@@ -15,11 +16,23 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "REGIME_COLOURS", "STYLE", "data_uri", "date_axis", "new_figure", "thin", "to_png"]
+__all__ = [
+    "COLOURS",
+    "REGIME_COLOURS",
+    "STYLE",
+    "data_uri",
+    "date_axis",
+    "new_figure",
+    "price_axis",
+    "thin",
+    "to_png",
+]
 
 REGIME_COLOURS = {"TREND": "#2f855a", "RANGE": "#a0aec0", "PANIC": "#c53030"}
 COLOURS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#718096", "#b7791f", "#319795")
 _MAX_POINTS = 1_500
+# A range narrower than this has too few round numbers for a logarithmic axis.
+_LOG_FROM = 3.0
 STYLE: Any = {
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -67,3 +80,13 @@ def date_axis(axes: Axes) -> None:
     locator = mdates.AutoDateLocator(minticks=4, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+
+
+def price_axis(axes: Axes) -> None:
+    """Scale what was drawn by logarithms if it spans enough of them, with round labels."""
+    low, high = axes.get_ylim()
+    if low > 0 and high / low > _LOG_FROM:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axes.yaxis.set_minor_formatter(mticker.NullFormatter())
+    axes.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))

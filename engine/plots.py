@@ -13,12 +13,11 @@ import matplotlib as mpl
 import matplotlib.ticker as mticker
 import numpy as np
 
-from engine.figures import COLOURS, REGIME_COLOURS, STYLE, date_axis, new_figure, thin, to_png
+from engine.figures import COLOURS, REGIME_COLOURS, STYLE, date_axis, new_figure, price_axis, thin, to_png
 from engine.regimes.names import REGIMES
 
 if TYPE_CHECKING:
     import polars as pl
-    from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
 __all__ = [
@@ -34,8 +33,6 @@ __all__ = [
     "weights_over_time",
 ]
 
-# A range narrower than this has too few round numbers for a logarithmic axis.
-_LOG_FROM = 3.0
 # Alerts hang from the top, the graver ones above.
 _ALERT_HEIGHTS, _ALERT_COLOURS = (0.93, 0.98), ("#dd6b20", "#9b2c2c")
 
@@ -68,7 +65,7 @@ def price_with_regimes(
         figure = new_figure(7.6, 3.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot(times, prices, color="#1a202c")
-        _price_axis(top)
+        price_axis(top)
         top.set_title(title)
         for k, name in enumerate(REGIMES):
             top.fill_between(
@@ -88,20 +85,14 @@ def price_with_regimes(
         bottom.set(ylim=(0, 1), ylabel="P(regime)")
         bottom.grid(visible=False)
         date_axis(bottom)
-        top.legend(
-            handles=[*bottom.collections, *marks], labels=[*REGIMES, *(alerts or {})], ncols=5, loc="best"
+        bottom.legend(
+            handles=[*bottom.collections, *marks],
+            labels=[*REGIMES, *(alerts or {})],
+            ncols=5,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.35),
         )
         return to_png(figure)
-
-
-def _price_axis(axes: Axes) -> None:
-    """Scale what was drawn by logarithms if it spans enough of them, with round labels."""
-    low, high = axes.get_ylim()
-    if low > 0 and high / low > _LOG_FROM:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-        axes.yaxis.set_minor_formatter(mticker.NullFormatter())
-    axes.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
 
 
 def line_panels(ts: Sequence[datetime], panels: Mapping[str, ArrayLike], title: str) -> bytes:
@@ -211,7 +202,7 @@ def equity_and_drawdown(ts: Sequence[datetime], equity: Mapping[str, ArrayLike],
             top.plot(times, path[keep], label=name, lw=width)
             bottom.plot(times, (path / np.maximum.accumulate(path) - 1)[keep], lw=width)
         top.set(title=title, ylabel="equity, start = 1")
-        _price_axis(top)
+        price_axis(top)
         top.legend(loc="best", ncols=2)
         bottom.set_ylabel("drawdown")
         bottom.yaxis.set_major_formatter(mticker.PercentFormatter(1.0, decimals=0))

@@ -46,7 +46,9 @@ def run_length_picture(
         PNG.
     """
     times = np.asarray(ts, dtype="datetime64[us]")
-    posterior = _coarse(np.asarray(matrix, float))
+    probabilities = np.asarray(matrix, float)
+    longest = int(np.flatnonzero((probabilities > _LEAST).any(axis=0))[-1]) + 1
+    posterior = _coarse(probabilities[:, :longest])
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(7.6, 4.4)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.3))
@@ -63,7 +65,7 @@ def run_length_picture(
             posterior,
             aspect="auto",
             origin="lower",
-            extent=(edges[0], edges[1], 0, np.asarray(matrix).shape[1]),
+            extent=(edges[0], edges[1], 0, longest),
             norm=LogNorm(_LEAST, 1.0, clip=True),
             cmap="Blues",
             interpolation="nearest",

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from engine.figures import COLOURS, REGIME_COLOURS, STYLE, date_axis, new_figure, thin, to_png
+from engine.figures import COLOURS, REGIME_COLOURS, STYLE, date_axis, new_figure, price_axis, thin, to_png
 
 __all__ = ["risk_over_time", "risk_reliability"]
 
@@ -40,9 +40,8 @@ def risk_over_time(
     with mpl.rc_context(STYLE):
         figure = new_figure(7.6, 4.4)
         top, *panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
-        top.semilogy(times[keep], np.asarray(close, float)[keep], color="#1a202c")
-        top.yaxis.set_major_formatter(mticker.FormatStrFormatter("%g"))
-        top.yaxis.set_minor_formatter(mticker.NullFormatter())
+        top.plot(times[keep], np.asarray(close, float)[keep], color="#1a202c")
+        price_axis(top)
         top.set_title(title)
         for axes, name, colour in zip(panels, _TITLES, COLOURS, strict=False):
             risk = risks[name].cast(pl.Float64).to_numpy()
