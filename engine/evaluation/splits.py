@@ -9,7 +9,7 @@ import polars as pl
 
 from engine.errors import NotEnoughDataError
 
-__all__ = ["Split", "Window", "select", "walk_forward"]
+__all__ = ["Split", "Window", "fit_dates", "select", "walk_forward"]
 
 _ZERO = timedelta(0)
 
@@ -202,3 +202,15 @@ def select(frame: pl.DataFrame, window: Window, label_end: str | None = None) ->
     if label_end is not None:
         inside &= (pl.col(label_end) <= window.end).fill_null(value=False)
     return frame.filter(inside)
+
+
+def fit_dates(ts: pl.Series, refit: timedelta, warmup: timedelta) -> list[datetime]:
+    """Dates at which a model that is refitted on schedule is fitted, the first after a warm-up.
+
+    Counted from the first bar on, so that a longer history moves none of them; none for an empty one.
+    """
+    beginning, end = ts.min(), ts.max()
+    if not isinstance(beginning, datetime) or not isinstance(end, datetime):
+        return []
+    first = beginning + warmup
+    return [first + k * refit for k in range((end - first) // refit + 1)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.calibration.coverage import effective_outcomes
 from engine.errors import NotEnoughDataError
-from engine.evaluation.splits import Window, select
+from engine.evaluation.splits import Window, fit_dates, select
 from engine.regimes.transition_features import TRANSITION_FEATURES
 from engine.regimes.transition_model import (
     LinearScore,
@@ -325,7 +325,7 @@ def walk_forward_transitions(
             raise ValueError(f"{name} was {length}; it must be positive")
     anticipator = RegimeTransitionAnticipator(replace(config or AnticipatorConfig(), bar=bar))
     parts = []
-    for date in _fit_dates(rows, refit, warmup):
+    for date in fit_dates(rows["ts"], refit, warmup):
         try:
             anticipator.fit(rows, Window(date - lookback, date))
         except NotEnoughDataError:
@@ -346,11 +346,3 @@ def walk_forward_transitions(
         ),
         anticipator,
     )
-
-
-def _fit_dates(rows: pl.DataFrame, refit: timedelta, warmup: timedelta) -> list[datetime]:
-    beginning, end = rows["ts"].min(), rows["ts"].max()
-    if not isinstance(beginning, datetime) or not isinstance(end, datetime):
-        return []
-    first = beginning + warmup
-    return [first + k * refit for k in range((end - first) // refit + 1)]

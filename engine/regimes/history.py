@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from engine.errors import NotEnoughDataError
-from engine.evaluation.splits import Window
+from engine.evaluation.splits import Window, fit_dates
 from engine.regimes.detector import RegimeConfig, RegimeDetector, filtered_frame
 from engine.regimes.names import REGIMES
 from engine.regimes.observations import observations
@@ -81,7 +81,7 @@ def walk_forward_regimes(
     filtered = filtered_frame(observed.head(0), np.empty((0, len(REGIMES))))
     latest: pl.DataFrame | None = None
     parts = [filtered]
-    for date in _fit_dates(observed, refit, warmup):
+    for date in fit_dates(observed["ts"], refit, warmup):
         try:
             detector.fit(observed, Window(date - lookback, date))
         except NotEnoughDataError:
@@ -95,11 +95,3 @@ def walk_forward_regimes(
         pl.concat(parts), on=["symbol", "ts"], how="left", maintain_order="left"
     )
     return RegimeHistory(rows, detector)
-
-
-def _fit_dates(observed: pl.DataFrame, refit: timedelta, warmup: timedelta) -> list[datetime]:
-    beginning, end = observed["ts"].min(), observed["ts"].max()
-    if not isinstance(beginning, datetime) or not isinstance(end, datetime):
-        return []
-    first = beginning + warmup
-    return [first + k * refit for k in range((end - first) // refit + 1)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import NotEnoughDataError
-from engine.evaluation.splits import Split, Window, select, walk_forward
+from engine.evaluation.splits import Split, Window, fit_dates, select, walk_forward
 
 HOUR = timedelta(hours=1)
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -181,3 +181,13 @@ def test_no_label_reaches_the_next_window_and_test_windows_tile(
         assert one.test.days * 24 == pytest.approx(test)
     uncovered = (hour(length) - splits[-1].test.end) / HOUR
     assert uncovered < max(test / 2, 1)
+
+
+def test_fits_are_counted_from_the_first_bar() -> None:
+    day = timedelta(days=1)
+    ts = pl.Series([datetime(2024, 1, 1) + i * day for i in range(100)])
+    dates = fit_dates(ts, 30 * day, 45 * day)
+    assert dates == [datetime(2024, 2, 15), datetime(2024, 3, 16)]
+    assert fit_dates(ts.head(90), 30 * day, 45 * day) == dates, "what comes later moves no date"
+    assert fit_dates(ts.head(40), 30 * day, 45 * day) == []
+    assert fit_dates(ts.head(0), 30 * day, 45 * day) == []
