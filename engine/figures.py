@@ -84,7 +84,7 @@ def date_axis(axes: Axes) -> None:
 
 def price_axis(axes: Axes) -> None:
     """Scale what was drawn by logarithms if it spans enough of them, with round labels."""
-    low, high = axes.get_ylim()
+    low, high = axes.dataLim.intervaly
     if low > 0 and high / low > _LOG_FROM:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(mticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
