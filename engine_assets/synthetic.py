@@ -181,7 +181,9 @@ def _tests(fitted: "SyntheticDataGenerator", split: "Split") -> "pl.DataFrame":
 
 
 def _newest(tests: "pl.DataFrame") -> "pl.DataFrame":
-    newest = tests.filter(tests["fold"] == tests["fold"].max())
+    import polars as pl
+
+    newest = tests.sort("fold", "position").filter(pl.col("fold") == pl.col("fold").max())
     return newest.select("generator", "test", "distance", "threshold", "passed", "detail")
 
 

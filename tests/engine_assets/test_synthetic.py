@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from engine_assets.features import LABELS
-from engine_assets.synthetic import SYNTHETIC_PANIC, training_only
+from engine_assets.synthetic import SYNTHETIC_PANIC, synthetic_panic, training_only
 from engine_assets.windows import SPLITS
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -40,6 +40,13 @@ def labels(first: datetime) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=LABELS.polars_schema)
 
 
+def split_days(*days: int) -> pl.DataFrame:
+    edges = ("train_end", "calibrate_start", "calibrate_end", "test_start", "test_end")
+    windows = {name: START + day * DAY for name, day in zip(edges, days, strict=True)}
+    split = {"fold": 0, "train_start": START, **windows, "purge_seconds": 86_400}
+    return pl.DataFrame([split], schema=SPLITS.polars_schema)
+
+
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     made = Warehouse(address=str(tmp_path / "t.duckdb"))
@@ -47,16 +54,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
         {"symbol": "BTC/USDT", "ts": [START + i * HOUR for i in range(24)]}, schema=STAGED.polars_schema
     )
     made.replace(STAGED, bars)
-    edges = [100, 101, 130, 131, 160]
-    windows = dict(
-        zip(
-            ("train_end", "calibrate_start", "calibrate_end", "test_start", "test_end"),
-            [START + day * DAY for day in edges],
-            strict=True,
-        )
-    )
-    split = {"fold": 0, "train_start": START, **windows, "purge_seconds": 86_400}
-    made.replace(SPLITS, pl.DataFrame([split], schema=SPLITS.polars_schema))
+    made.replace(SPLITS, split_days(100, 101, 130, 131, 160))
     made.replace(LABELS, labels(START))
     made.replace(SYNTHETIC_PANIC, drawn())
     note(made, LABELS.full_name, {"staging.candles": "1"})
@@ -112,3 +110,35 @@ def test_a_table_that_judges_and_read_them_is_found(warehouse: Warehouse) -> Non
     assert "features.labels is made from synthetic data" in findings
     note(warehouse, LABELS.full_name, {"staging.candles": "1"})
     assert judged(warehouse)[0], "only what it is made from now counts"
+
+
+def test_a_market_without_panics_trains_on_what_happened(tmp_path: Path) -> None:
+    """Too few windows for any judgement: no synthetic row, the reason in words, and no failure."""
+    made = Warehouse(address=str(tmp_path / "t.duckdb"))
+    bars = pl.DataFrame(
+        {
+            "symbol": "BTC/USDT", "ts": [START + i * HOUR for i in range(500)], "open": 1.0, "high": 1.1,
+            "low": 0.9, "close": 1.0, "volume": 5.0, "segment": 0, "log_return": 0.01, "regime": "RANGE",
+        },
+        schema_overrides={"ts": pl.Datetime("us")},
+    )  # fmt: skip
+    types = {"symbol": "VARCHAR", "ts": "TIMESTAMP", "segment": "BIGINT", "regime": "VARCHAR"}
+
+    def table(schema: str, name: str, *columns: str) -> Table:
+        declared = tuple(Column(column, types.get(column, "DOUBLE"), "A column.") for column in columns)
+        return Table(schema, name, "What the asset reads.", declared, ("symbol", "ts"))
+
+    for read in (
+        table("staging", "candles", *bars.columns[:-1]),
+        table("regimes", "market_regimes", "symbol", "ts", "regime"),
+    ):
+        made.replace(read, bars.select(read.column_names).cast(dict(read.polars_schema)))
+    made.replace(SPLITS, split_days(10, 11, 13, 14, 20))
+    result = dg.materialize(
+        [synthetic_panic], resources={"warehouse": made, "settings": Settings(reports=tmp_path)}
+    )
+    assert result.success
+    (materialized,) = result.asset_materializations_for_node("synthetic_windows")[:1]
+    assert "nothing synthetic" in str(materialized.metadata["which generator, and why"].value)
+    assert made.frame("FROM synthetic.synthetic_panic").is_empty()
+    assert made.frame("FROM synthetic.synthetic_validation").is_empty()
