@@ -23,7 +23,12 @@ $(VENV)/ready: pyproject.toml constraints.txt
 $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 	@mkdir -p $(DAGSTER_HOME) && cp dagster.yaml $@
 
-setup: $(VENV)/ready $(DAGSTER_HOME)/dagster.yaml ## Create .venv with the pinned packages
+# numba keeps compiled functions beside their own file and does not see that one they call has changed.
+$(VENV)/kernels: $(wildcard engine/*/*.py) | $(VENV)/ready
+	@find engine -name '*.nb[ic]' -delete
+	@touch $@
+
+setup: $(VENV)/ready $(VENV)/kernels $(DAGSTER_HOME)/dagster.yaml ## Create .venv with the pinned packages
 
 run: setup ## From raw candles to target weights, then a summary
 	@$(BIN)/python -m engine_jobs.run
