@@ -1,0 +1,1 @@
+"""Agents: the batched market environment, policies, and how they learn."""
