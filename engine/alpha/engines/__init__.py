@@ -1,0 +1,1 @@
+"""The alpha engines, one module per kind of input."""
