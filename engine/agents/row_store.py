@@ -62,7 +62,7 @@ class RowStore:
         self._starts = np.concatenate(([0], np.cumsum(self._widths)[:-1])).astype(np.int64)
         self._width = int(self._widths.sum())
         self._words: NDArray[np.uint64] = aligned(capacity * self._width, np.dtype(np.uint64))
-        self._inner = [np.empty((0, *shape), dtype).strides[1:] for dtype, shape in self.kinds.values()]
+        self._inner = [np.empty((1, *shape), dtype).strides[1:] for dtype, shape in self.kinds.values()]
         self._places = [(int(a), int(w)) for a, w in zip(self._starts, self._widths, strict=True)]
         self.fields = self._views(self._words, capacity, [(start, self._width) for start, _ in self._places])
         """Each field of all rows, as a view (capacity, ...)."""

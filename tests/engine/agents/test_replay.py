@@ -308,3 +308,19 @@ def test_bad_items_are_refused_and_leave_the_buffer_as_it_was() -> None:
 def test_nothing_is_drawn_from_an_empty_buffer() -> None:
     with pytest.raises(NotEnoughDataError):
         PrioritizedReplayBuffer(3).sample(1, 0.4)
+
+
+def test_fields_of_several_axes_come_back_as_they_went_in() -> None:
+    rng = np.random.default_rng(5)
+    items = {
+        "one": rng.integers(0, 9, 6),
+        "two": rng.standard_normal((6, 3, 5)).astype(np.float32),
+        "three": rng.integers(0, 9, (6, 2, 3, 4)),
+        "flags": rng.random((6, 7)) < 0.5,
+        "none": np.empty((6, 2, 0), np.int64),
+    }
+    buffer = PrioritizedReplayBuffer(8, seed=1)
+    buffer.add(items)
+    found, _, indices = buffer.sample(20, 0.5)
+    for name, values in items.items():
+        np.testing.assert_array_equal(found[name], values[indices])

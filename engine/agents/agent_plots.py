@@ -1,0 +1,52 @@
+"""Pictures of how agents learn."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib import rc_context
+
+from engine.figures import COLOURS, REGIME_COLOURS, STYLE, new_figure, to_png
+
+__all__ = ["learning_curves"]
+
+_PANELS = {
+    "reward per decision": ("reward", "validation_reward"),
+    "entropy, nats": ("entropy",),
+    "change of position per decision": ("turnover", "validation_turnover"),
+}
+
+
+def learning_curves(report: pl.DataFrame) -> bytes:
+    """Reward, entropy and turnover by update, in training and on the validation part, stages shaded.
+
+    Parameters
+    ----------
+    report : DataFrame
+        As `engine.agents.pipeline.TrainedAgent.report`.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    spans = report.group_by("stage", maintain_order=True).agg(
+        first=pl.col("update").min(), last=pl.col("update").max()
+    )
+    begins = [0, *spans["last"].to_list()]
+    with rc_context(STYLE):
+        figure = new_figure(8.0, 6.0)
+        panels = figure.subplots(len(_PANELS), 1, sharex=True)
+        for panel, (label, names) in zip(panels, _PANELS.items(), strict=True):
+            for name, colour in zip(names, COLOURS, strict=False):
+                known = report.select("update", name).drop_nulls()
+                shown = "validation" if name.startswith("validation") else "training"
+                panel.plot(known["update"], known[name], color=colour, label=shown, marker=".")
+            for begin, (stage, _, last) in zip(begins, spans.iter_rows(), strict=False):
+                panel.axvspan(begin, last, alpha=0.08, lw=0, color=REGIME_COLOURS.get(stage, COLOURS[0]))
+            panel.set_ylabel(label)
+        for begin, stage in zip(begins, spans["stage"], strict=False):
+            panels[0].text(begin, 1.02, stage, transform=panels[0].get_xaxis_transform())
+        panels[0].axhline(0.0, color="#4a5568", lw=0.8)
+        panels[0].legend(loc="lower right", ncols=2)
+        panels[-1].set_xlabel("update")
+    return to_png(figure)
