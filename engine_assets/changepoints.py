@@ -63,7 +63,7 @@ STATES = Table(
     ("seen_until",),
 )
 TABLES = (CHANGEPOINTS, ALERTS, STATES)
-_CODE_VERSION = "1"
+_CODE_VERSION = "2"
 _INPUTS = ("staging.candles",)
 _DRAWN_BARS = 1_000
 RETURNS_SQL = "SELECT symbol, ts, close, log_return FROM staging.candles ORDER BY symbol, ts"

@@ -6,6 +6,9 @@ import dagster as dg
 
 from dbt_like_sql.project import load_project
 from engine_assets import (
+    agent_decisions,
+    agents,
+    alpha,
     alternative,
     audit,
     calibration,
@@ -15,6 +18,7 @@ from engine_assets import (
     features,
     leakage,
     live,
+    patterns,
     portfolio,
     raw,
     regimes,
@@ -37,8 +41,10 @@ TABLES: dict[str, dict[str, TableSource]] = {
     "regimes": {t.full_name: t for t in (*regimes.TABLES, *transitions.TABLES)},
     "features": {"features.matrix": features.matrix_table, features.LABELS.full_name: features.LABELS},
     "synthetic": {t.full_name: t for t in synthetic.TABLES},
-    "training": {t.full_name: t for t in training.TABLES},
+    "training": {t.full_name: t for t in (*training.TABLES, *agents.TABLES, *agent_decisions.TABLES)},
+    "patterns": {t.full_name: t for t in patterns.TABLES},
     "calibration": {t.full_name: t for t in calibration.TABLES},
+    "alpha": {t.full_name: t for t in alpha.TABLES},
     "portfolio": {t.full_name: t for t in (live.LIVE, *portfolio.TABLES)},
     "evaluation": {t.full_name: t for t in (*evaluation.TABLES, *evidence.TABLES)},
 }
@@ -65,6 +71,12 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         training.shap_shares,
         training.forecasts,
         training.skill,
+        patterns.pattern_encoder,
+        patterns.pattern_memory,
+        *agents.agent_assets(),
+        agent_decisions.champions,
+        agent_decisions.trade_explanations,
+        alpha.engine_bandit,
         calibration.calibrated,
         calibration.coverage,
         live.live,
@@ -87,5 +99,6 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         calibration.coverage_drift,
         evaluation.ledger_agrees,
         synthetic.training_only,
+        agent_decisions.not_collapsed,
         anomaly_check(asset_key(raw.CANDLES.full_name)),
     ]

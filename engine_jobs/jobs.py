@@ -14,13 +14,22 @@ __all__ = ["JOB_GROUPS", "build_jobs"]
 # In the order in which a full run goes through them.
 JOB_GROUPS: dict[str, tuple[str, ...]] = {
     "ingest": ("raw", "staging", "changepoints"),
-    "nightly_retraining": ("alternative", "regimes", "features", "synthetic", "training", "calibration"),
+    "nightly_retraining": (
+        "alternative",
+        "regimes",
+        "features",
+        "synthetic",
+        "patterns",
+        "training",
+        "calibration",
+        "alpha",
+    ),
     "daily_rebalance": ("portfolio",),
     "evaluation": ("evaluation", "marts"),
 }
 _DESCRIPTIONS = {
     "ingest": "Fetch what is new, audit it, stage it, and notice whether the market has just changed.",
-    "nightly_retraining": "From staged data to calibrated predictions, walked forward and for tomorrow.",
+    "nightly_retraining": "From staged data to agents and calibrated predictions, walked forward.",
     "daily_rebalance": "From fresh prices to orders: predict the new bars, decide, trade the paper account.",
     "evaluation": "What the decisions earned beside simple alternatives, and whether anything beats them.",
     "quality_checks": "Every asset check on what is stored, without making anything anew.",

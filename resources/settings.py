@@ -28,6 +28,10 @@ class Profile(BaseModel):
 
     Windows are in days; models are fitted on every `row_stride`-th bar. Synthetic windows are drawn for the
     newest `synthetic_folds` folds, each after `ctgan_updates` updates of CTGAN.
+
+    Agents are trained for the newest `agent_folds` folds: `agent_updates` updates between two evaluations,
+    each on `agent_starts` start points with sixteen accounts; encoders of patterns take `pattern_updates`,
+    and an explanation `explanation_samples` gradients.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +47,11 @@ class Profile(BaseModel):
     bootstrap_draws: int
     synthetic_folds: int
     ctgan_updates: int
+    agent_folds: int
+    agent_starts: int
+    agent_updates: int
+    pattern_updates: int
+    explanation_samples: int
 
 
 _FOUR = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
@@ -61,6 +70,11 @@ PROFILES: dict[str, Profile] = {
         bootstrap_draws=500,
         synthetic_folds=1,
         ctgan_updates=100,
+        agent_folds=1,
+        agent_starts=48,
+        agent_updates=3,
+        pattern_updates=80,
+        explanation_samples=40,
     ),
     "standard": Profile(
         symbols=_TEN,
@@ -74,6 +88,11 @@ PROFILES: dict[str, Profile] = {
         bootstrap_draws=1_000,
         synthetic_folds=1,
         ctgan_updates=100,
+        agent_folds=2,
+        agent_starts=64,
+        agent_updates=6,
+        pattern_updates=160,
+        explanation_samples=100,
     ),
     "full": Profile(
         symbols=_TEN,
@@ -87,6 +106,11 @@ PROFILES: dict[str, Profile] = {
         bootstrap_draws=2_000,
         synthetic_folds=4,
         ctgan_updates=300,
+        agent_folds=4,
+        agent_starts=64,
+        agent_updates=10,
+        pattern_updates=400,
+        explanation_samples=200,
     ),
 }
 

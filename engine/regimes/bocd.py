@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.errors import DataError
 from engine.regimes.actions import ACTIONS, EXIT_AT, REDUCE_AT, Action
 from engine.regimes.bocd_kernel import MEAN, VOLATILITY, run_streams
-from engine.regimes.run_length import EXACT, KNOWN_MEAN, PARTS, SegmentPrior
+from engine.regimes.run_length import EXACT, KNOWN_MEAN, SegmentPrior, empty_runs
 
 __all__ = [
     "BOCDConfig",
@@ -168,7 +168,7 @@ class BOCDRegimeDetector:
             "scale": np.zeros(streams),
             "variance": np.zeros(streams),
             "kept": np.zeros((streams, 2), np.int64),
-            "runs": np.zeros((streams, 2, PARTS, self.config.most_kept + 1)),
+            "runs": empty_runs(streams, 2, most=self.config.most_kept),
             "level": np.zeros(streams, np.int64),
             "calm": np.zeros(streams, np.int64),
         }
@@ -225,12 +225,10 @@ class BOCDRegimeDetector:
     def detect(self, candles: pl.DataFrame) -> pl.DataFrame:
         """Take in many bars of many symbols; see `detect_changepoints`."""
         rows = candles.select("symbol", "ts", "log_return").sort("symbol", "ts")
-        symbols = rows["symbol"].unique(maintain_order=True).to_list()
-        streams = self._streams(symbols)
+        blocks = rows["symbol"].rle().struct
+        streams = self._streams(blocks.field("value").to_list())
         ts = rows["ts"].cast(pl.Datetime("us")).to_physical().to_numpy()
-        begin = np.append(
-            np.flatnonzero((rows["symbol"] != rows["symbol"].shift(1)).fill_null(value=True)), rows.height
-        )
+        begin = np.concatenate([[0], np.cumsum(blocks.field("len").to_numpy(), dtype=np.int64)])
         before = np.empty_like(ts)
         before[1:] = ts[:-1]
         before[begin[:-1]] = self._last[streams]
@@ -244,7 +242,7 @@ class BOCDRegimeDetector:
         return rows.select("symbol", "ts").with_columns(
             pl.Series("p_mean", p[:, MEAN]).fill_nan(None),
             pl.Series("p_volatility", p[:, VOLATILITY]).fill_nan(None),
-            pl.Series("p_changepoint", p.max(axis=1, initial=-np.inf)).fill_nan(None),
+            pl.Series("p_changepoint", np.maximum(p[:, MEAN], p[:, VOLATILITY])).fill_nan(None),
             pl.Series("run_length_mean", length[:, MEAN]),
             pl.Series("run_length_volatility", length[:, VOLATILITY]),
             names.gather(action).alias("action"),
@@ -257,12 +255,23 @@ class BOCDRegimeDetector:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> BOCDRegimeDetector:
-        """Restore a detector from what `to_arrays` gave."""
+        """Restore a detector from what `to_arrays` gave.
+
+        Raises
+        ------
+        DataError
+            If the state is that of another layout, as an older version saved it.
+        """
         config = dict(meta["config"])
         for name in ("mean_prior", "volatility_prior"):
             config[name] = SegmentPrior(**config[name])
         detector = cls(BOCDConfig(**config))
         detector.symbols = {symbol: i for i, symbol in enumerate(meta["symbols"])}
+        expected, found = detector._state["runs"].shape[1:], arrays["runs"].shape[1:]
+        if found != expected:
+            raise DataError(
+                f"run lengths of shape {found}, not {expected}, are another version's: start anew"
+            )
         detector._state = {name: np.array(arrays[name]) for name in detector._state}
         detector._last = np.array(arrays["last"])
         return detector

@@ -23,7 +23,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.regimes.run_length_powers import power
+from engine.regimes.run_length_powers import power, wide_vectors
 
 __all__ = [
     "EXACT",
@@ -32,6 +32,7 @@ __all__ = [
     "RunLengths",
     "SegmentPrior",
     "absorb",
+    "empty_runs",
     "most_probable",
     "short_mass",
 ]
@@ -49,7 +50,7 @@ _TINY, _NEVER = 1e-300, 1e300
 _FASTMATH = {"contract", "arcp", "nsz", "reassoc"}
 
 # What is kept of each run length: its number of observations, its probability, the posterior mean and beta of
-# its segment, and Gamma(alpha + 1/2) / Gamma(alpha). The last row is working space.
+# its segment, and the square of Gamma(alpha + 1/2) / Gamma(alpha). The last row is working space.
 PARTS = 6
 _N, _MASS, _MEAN, _BETA, _RATIO, _GROWTH = range(PARTS)
 
@@ -81,9 +82,22 @@ class SegmentPrior:
             raise ValueError(f"mean={self.mean} must be finite")
 
     def as_array(self) -> Floats:
-        """``mean, kappa, alpha, beta, Gamma(alpha + 1/2) / Gamma(alpha)``, as the kernel takes them."""
-        ratio = math.exp(math.lgamma(self.alpha + 0.5) - math.lgamma(self.alpha))
+        """``mean, kappa, alpha, beta, (Gamma(alpha + 1/2) / Gamma(alpha))**2``, as the kernel takes them."""
+        ratio = math.exp(2.0 * (math.lgamma(self.alpha + 0.5) - math.lgamma(self.alpha)))
         return np.array([self.mean, self.kappa, self.alpha, self.beta, ratio])
+
+
+def empty_runs(*streams: int, most: int) -> Floats:
+    """Room for `most` run lengths of each stream, none of them there yet.
+
+    Returns
+    -------
+    ndarray, shape (..., PARTS, most)
+        Places without mass take part in the arithmetic, so they have numbers that do.
+    """
+    runs = np.zeros((*streams, PARTS, most))
+    runs[..., _BETA, :] = runs[..., _RATIO, :] = 1.0
+    return runs
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath=_FASTMATH)
@@ -96,8 +110,8 @@ def absorb(x, kept, runs, prior, hazard):  # type: ignore[no-untyped-def]  # pra
         Finite.
     kept : int
         How many run lengths there are; 0 before the first observation.
-    runs : ndarray, shape (PARTS, most + 1)
-        Oldest first; changed in place.
+    runs : ndarray, shape (PARTS, most)
+        From `empty_runs`, oldest first; changed in place.
     prior : ndarray
         From `SegmentPrior.as_array`.
     hazard : float
@@ -107,43 +121,40 @@ def absorb(x, kept, runs, prior, hazard):  # type: ignore[no-untyped-def]  # pra
     int
         How many there are now.
     """
-    n, mass, mean, beta = runs[_N], runs[_MASS], runs[_MEAN], runs[_BETA]
-    ratio, growth = runs[_RATIO], runs[_GROWTH]
-    mean_0, kappa_0, alpha_0, beta_0, ratio_0 = prior[0], prior[1], prior[2], prior[3], prior[4]
-    error_0 = x - mean_0
-    sharpness_0 = kappa_0 / (2.0 * beta_0 * (kappa_0 + 1.0))
-    growth_0 = 1.0 + error_0 * error_0 * sharpness_0
-    newborn = ratio_0 * math.sqrt(sharpness_0 / math.pi) * growth_0 ** -(alpha_0 + 0.5)
-    newborn *= hazard if kept > 0 else 1.0
-
-    # Loops of few arrays and no branches: the compiler turns each into vector instructions.
-    stay = 1.0 - hazard
-    for i in range(kept):
-        kappa = kappa_0 + n[i]
-        error = x - mean[i]
-        sharpness = kappa / (2.0 * beta[i] * (kappa + 1.0))
-        growth[i] = 1.0 + error * error * sharpness
-        density = math.sqrt(sharpness / math.pi) * power(growth[i], -(alpha_0 + 0.5 + 0.5 * n[i]))
-        mass[i] *= stay * ratio[i] * density
-    for i in range(kept):
-        mean[i] += (x - mean[i]) / (kappa_0 + n[i] + 1.0)
-        beta[i] *= growth[i]
-    for i in range(kept):
-        ratio[i] = (alpha_0 + 0.5 * n[i]) / ratio[i]
-        n[i] += 1.0
-
-    total = newborn
-    for i in range(kept):
-        total += mass[i]
-    scale = 1.0 / total
-    for i in range(kept):
-        mass[i] *= scale
-    if kept == n.size - 1:
+    wide_vectors()  # type: ignore[call-arg]
+    if kept == runs.shape[1]:
         kept = _join_alike(runs, kept)
-    n[kept], mass[kept] = 1.0, newborn * scale
-    mean[kept] = mean_0 + error_0 / (kappa_0 + 1.0)
-    beta[kept] = beta_0 * growth_0
-    ratio[kept] = alpha_0 / ratio_0
+    kappa_0, alpha_0 = prior[1], prior[2]
+    # The segment that may begin here, relative to those that go on.
+    runs[_N, kept], runs[_MASS, kept] = 0.0, hazard / (1.0 - hazard)
+    runs[_MEAN, kept], runs[_BETA, kept], runs[_RATIO, kept] = prior[0], prior[3], prior[4]
+
+    # Loops without a branch, over all places: the compiler turns them into vector instructions. No view of a
+    # row, for references to it would be counted at every call. One root and one division give all that the
+    # formulas divide by, for these take longest. What all densities have in common, pi and the chance that a
+    # segment goes on, falls out with the sum.
+    for i in range(runs.shape[1]):
+        n, beta, ratio = runs[_N, i], runs[_BETA, i], runs[_RATIO, i]
+        kappa = kappa_0 + n
+        alpha = alpha_0 + 0.5 * n
+        spread = 2.0 * beta * (kappa + 1.0) * kappa
+        root = 1.0 / math.sqrt(spread * ratio)
+        inverse = kappa * ratio * root * root
+        error = x - runs[_MEAN, i]
+        growth = 1.0 + error * error * (kappa * inverse)
+        runs[_N, i] = n + 1.0
+        runs[_MASS, i] *= kappa * ratio * root
+        runs[_MEAN, i] += error * (2.0 * beta * inverse)
+        runs[_BETA, i] = beta * growth
+        runs[_RATIO, i] = alpha * alpha * spread * (root * root)
+        runs[_GROWTH, i] = growth
+    total = 0.0
+    for i in range(runs.shape[1]):
+        runs[_MASS, i] *= power(runs[_GROWTH, i], -(alpha_0 + 0.5 * runs[_N, i]))
+        total += runs[_MASS, i]
+    scale = 1.0 / total
+    for i in range(runs.shape[1]):
+        runs[_MASS, i] *= scale
     return kept + 1
 
 
@@ -178,6 +189,7 @@ def _join_alike(runs, kept):  # type: ignore[no-untyped-def]  # pragma: no cover
             for part in range(PARTS - 1):
                 runs[part, left] = runs[part, i]
             left += 1
+    mass[left:kept] = 0.0
     return left
 
 
@@ -228,7 +240,7 @@ class RunLengths:
         if most < 2 * EXACT:
             raise ValueError(f"most={most} run lengths are too few; keep {2 * EXACT} or more")
         self.prior, self.hazard = prior, hazard
-        self._runs, self._kept = np.zeros((PARTS, most + 1)), 0
+        self._runs, self._kept = empty_runs(most=most), 0
 
     def update(self, observations: Floats) -> NDArray[np.int64]:
         """Take in observations, oldest first; returns the most probable run length after each.

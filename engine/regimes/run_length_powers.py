@@ -9,13 +9,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["power"]
+__all__ = ["power", "wide_vectors"]
 
-_TWO_52 = 4503599627370496.0
+# Bits of sqrt(1/2): what lies an octave above or below it differs by one in the exponent.
+_SQRT_HALF = 0x3FE6A09E667F3BCD
 # Added to a double below 2**51 it leaves the nearest integer in the lowest bits.
 _ROUND = 6755399441055744.0
 _LN_2 = 0.6931471805599453
-_SQRT_2 = 1.4142135623730951
 
 
 @intrinsic
@@ -38,21 +38,34 @@ def _double(_context: Any, _x: Any) -> Any:
     return types.float64(types.int64), generate
 
 
+@intrinsic
+def wide_vectors(_context: Any) -> Any:
+    """Let the function that calls this use vectors of 512 bits where there are any.
+
+    The compiler prefers half of that unless told so, and takes 966 ns for 128 run lengths, not 709.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        # Past llvmlite's list of attributes, which has none with a value.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
 @nb.njit(error_model="numpy", fastmath={"contract"})
 def _log2(x):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Exponent plus the logarithm of the mantissa m, by the series of ``2 atanh((m - 1) / (m + 1))``."""
+    """Octave plus the logarithm of what is left, by the series of ``2 atanh((m - 1) / (m + 1))``."""
     bits = _bits(x)  # type: ignore[call-arg, var-annotated]
-    exponent = _double(((bits >> 52) & 0x7FF) | 0x4330000000000000) - _TWO_52 - 1023.0
-    mantissa = _double((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000)
-    large = mantissa > _SQRT_2
-    mantissa = 0.5 * mantissa if large else mantissa
-    exponent = exponent + 1.0 if large else exponent
-    f = (mantissa - 1.0) / (mantissa + 1.0)
+    octave = (bits - _SQRT_HALF) >> 52
+    m = _double(bits - (octave << 52))
+    f = (m - 1.0) / (m + 1.0)
+    # Terms in pairs of pairs: a chain of them would be waited for at every step.
     q = f * f
-    series = 1 / 15 + q * (1 / 17 + q * (1 / 19 + q * (1 / 21)))
-    series = 1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q * series)))
-    series = 1.0 + q * (1 / 3 + q * (1 / 5 + q * series))
-    return exponent + 2.0 / _LN_2 * f * series
+    q_2 = q * q
+    low = 1 / 3 + q * (1 / 5) + q_2 * (1 / 7 + q * (1 / 9))
+    high = 1 / 11 + q * (1 / 13) + q_2 * (1 / 15 + q * (1 / 17))
+    return float(octave) + 2.0 / _LN_2 * f * (1.0 + q * (low + q_2 * q_2 * high))
 
 
 @nb.njit(error_model="numpy", fastmath={"contract"})
@@ -61,11 +74,13 @@ def _exp2(y):  # type: ignore[no-untyped-def]  # pragma: no cover
     y = max(y, -1000.0)
     shifted = y + _ROUND
     r = (y - (shifted - _ROUND)) * _LN_2
-    series = 1 / 362880 + r * (1 / 3628800 + r * (1 / 39916800 + r * (1 / 479001600)))
-    series = 1 / 120 + r * (1 / 720 + r * (1 / 5040 + r * (1 / 40320 + r * series)))
-    series = 1.0 + r * (1.0 + r * (1 / 2 + r * (1 / 6 + r * (1 / 24 + r * series))))
+    r_2 = r * r
+    r_4 = r_2 * r_2
+    low = 1.0 + r + r_2 * (1 / 2 + r * (1 / 6))
+    middle = 1 / 24 + r * (1 / 120) + r_2 * (1 / 720 + r * (1 / 5040))
+    high = 1 / 40320 + r * (1 / 362880) + r_2 * (1 / 3628800 + r * (1 / 39916800))
     bits = _bits(shifted)  # type: ignore[call-arg, var-annotated]
-    return series * _double((bits + 1023) << 52)
+    return (low + r_4 * (middle + r_4 * high)) * _double((bits + 1023) << 52)
 
 
 @nb.njit(error_model="numpy", fastmath={"contract"})

@@ -170,6 +170,15 @@ def test_goes_on_where_it_was_saved(cut: int) -> None:
     assert all(np.array_equal(array, detector.to_arrays()[0][name]) for name, array in arrays.items())
 
 
+def test_a_state_of_another_layout_is_refused() -> None:
+    detector = BOCDRegimeDetector()
+    detector.update(0.01)
+    arrays, meta = detector.to_arrays()
+    wider = np.concatenate([arrays["runs"], arrays["runs"][..., :1]], axis=-1)
+    with pytest.raises(DataError, match="another version"):
+        BOCDRegimeDetector.from_arrays(arrays | {"runs": wider}, meta)
+
+
 def test_a_new_symbol_may_join_later() -> None:
     detector = BOCDRegimeDetector()
     detector.update_many({"A": 0.01})

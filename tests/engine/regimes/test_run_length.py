@@ -62,6 +62,23 @@ def test_the_default_bound_keeps_the_mass_of_short_segments(stationary: bool) ->
     assert (lengths == expected.argmax(axis=1)).mean() > 0.999
 
 
+def test_places_without_a_run_length_change_nothing() -> None:
+    x = changing(90, 4)
+    narrow, wide = RunLengths(SegmentPrior(), most=96), RunLengths(SegmentPrior(), most=400)
+    assert np.array_equal(narrow.update(x), wide.update(x))
+    assert np.abs(narrow.posterior(90) - wide.posterior(90)).max() < 1e-12
+    assert abs(wide.posterior(90).sum() - 1.0) < 1e-12
+
+
+def test_a_bound_that_fills_no_vector_is_kept_to() -> None:
+    x = changing(1_000, 5)
+    expected = run_length_matrix(x, SegmentPrior())
+    lengths, found = rows(RunLengths(SegmentPrior(), most=131), x)
+    assert np.abs(found.sum(axis=1) - 1.0).max() < 1e-8
+    assert (np.count_nonzero(found, axis=1) <= 131).all()
+    assert (lengths == expected.argmax(axis=1)).mean() > 0.99
+
+
 def test_two_hundred_thousand_observations_neither_underflow_nor_grow() -> None:
     stream = RunLengths(SegmentPrior(), most=48)
     x = changing(200_000, 7)

@@ -1,0 +1,267 @@
+"""Group ``training``: agents, one asset for each stage of their curriculum."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+import json
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from engine_assets.agent_rows import ROW_TABLES, agent_rows, fold_synthetic_rows
+from engine_assets.patterns import (
+    PATTERN_ENCODER,
+    PATTERN_MEMORY,
+    learning_folds,
+    read_pattern_model,
+    with_coordinates,
+)
+from engine_assets.table_asset import Made, asset_key, table_asset
+from engine_assets.training import REGISTRY, SHARES, kept_features
+from engine_assets.windows import SPLITS
+from resources.settings import Settings
+from resources.table import Column, Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from engine.agents.pipeline import Progress, RLTrainingPipeline, TrainedAgent, Training
+    from engine.agents.training_data import TrainingData
+    from engine.agents.training_update import TrainingUpdate
+    from engine.evaluation.splits import Split
+
+__all__ = [
+    "AGENT_FULL",
+    "TABLES",
+    "agent_assets",
+    "agent_features",
+    "fold_data",
+    "training_pipeline",
+]
+
+_COLUMNS = (
+    *REGISTRY.columns,
+    Column("symbol", "VARCHAR", "Symbol it was tuned for; missing where it trades all.", nullable=True),
+    Column("content_hash", "VARCHAR", "SHA-256 of content, by which a child names its parent."),
+    Column(
+        "training",
+        "BLOB",
+        "Optimiser, replay and curriculum, to go on from; arrays, never a pickle.",
+        nullable=True,
+    ),
+    Column("report", "VARCHAR", "JSON: one entry per evaluation on the validation part."),
+)
+
+
+def _table(name: str, stage: str) -> Table:
+    return Table(
+        "models",
+        name,
+        f"Agents after the stage {stage} of their curriculum, a row for each fold.",
+        _COLUMNS,
+        ("model_id",),
+    )
+
+
+_STAGES = {
+    stage: _table(f"agent_{name}", stage)
+    for stage, name in {"TREND": "trend", "RANGE": "range", "PANIC": "panic", "ALL": "full"}.items()
+}
+AGENT_FULL = _STAGES["ALL"]
+TABLES = tuple(_STAGES.values())
+_CODE_VERSION = "1"
+_INPUTS = (
+    *ROW_TABLES,
+    "alternative.alternative_features",
+    "synthetic.synthetic_panic",
+    SPLITS.full_name,
+    SHARES.full_name,
+    PATTERN_ENCODER.full_name,
+    PATTERN_MEMORY.full_name,
+)
+
+
+def training_pipeline(settings: Settings) -> "RLTrainingPipeline":
+    """Pipeline of the run: as much work as the profile allows, costs and seed of the settings."""
+    from engine.agents.agent_config import AgentConfig
+    from engine.agents.environment import EnvironmentConfig
+    from engine.agents.pipeline import PipelineConfig, RLTrainingPipeline
+
+    costs = settings.costs
+    environment = EnvironmentConfig(cost=(costs.fee_bps + costs.half_spread_bps) / 1e4)
+    agent = AgentConfig(
+        environment=environment, starts=settings.work.agent_starts, seed=settings.seed, device=settings.device
+    )
+    return RLTrainingPipeline(PipelineConfig(agent=agent, updates_per_evaluation=settings.work.agent_updates))
+
+
+def agent_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
+    """Name what agents of a fold look at: features that were kept, and what is like the last thirty candles.
+
+    The probabilities of the regimes reach every policy in any case.
+    """
+    regimes = ("p_trend", "p_range", "p_panic")
+    kept = tuple(name for name in kept_features(warehouse, fold) if name not in regimes)
+    return (*kept, *PATTERN_MEMORY.column_names[3:])
+
+
+def with_patterns(warehouse: Warehouse, fold: int, rows: "pl.DataFrame") -> "pl.DataFrame":
+    """Add what the memory of a fold says of each bar."""
+    found = warehouse.frame("SELECT * EXCLUDE (fold) FROM features.pattern_memory WHERE fold = ?", [fold])
+    return rows.join(found, on=["symbol", "ts"], how="left", maintain_order="left")
+
+
+def fold_data(warehouse: Warehouse, settings: Settings, split: "Split") -> "TrainingData":
+    """Training window of a fold, laid out for agents, with the synthetic windows that it may train on."""
+    import polars as pl
+
+    from engine.patterns.windows import LENGTH
+
+    window, fold = split.train, split.number
+    rows = with_patterns(warehouse, fold, agent_rows(warehouse, settings, window.start, window.end))
+    synthetic = fold_synthetic_rows(warehouse, settings, split, before=LENGTH)
+    if synthetic is not None:
+        synthetic = with_coordinates(read_pattern_model(warehouse, fold), synthetic, settings)
+        unknown = [name for name in PATTERN_MEMORY.column_names if name not in (*synthetic.columns, "fold")]
+        synthetic = synthetic.filter("synthetic").with_columns(
+            pl.lit(None, pl.Float64).alias(name) for name in unknown
+        )
+    return training_pipeline(settings).prepare(
+        rows, agent_features(warehouse, fold), window, split.purge, synthetic
+    )
+
+
+def agent_assets() -> list[dg.AssetsDefinition]:
+    """Build one asset for each stage, each going on where the one before it stopped."""
+    stages = list(_STAGES)
+    return [_stage_asset(stage, before) for before, stage in zip([None, *stages], stages, strict=False)]
+
+
+def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
+    table = _STAGES[stage]
+    earlier = () if before is None else (_STAGES[before].full_name,)
+
+    @table_asset(
+        table.full_name,
+        table,
+        deps=(*_INPUTS, *earlier),
+        group="training",
+        code_version=_CODE_VERSION,
+        kinds={"pytorch"},
+        pool="train",
+    )
+    def trained(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+        import polars as pl
+
+        from engine.agents.agent_plots import learning_curves
+        from engine.agents.resume import pack_training, resume_training
+
+        pipeline = training_pipeline(settings)
+        inputs = json.dumps(warehouse.versions([*_INPUTS, *earlier]), sort_keys=True)
+        rows, report = [], pl.DataFrame()
+        for split in learning_folds(warehouse, settings):
+            data = fold_data(warehouse, settings, split)
+            parent = None if before is None else _stored(warehouse, before, split.number)
+            training = (
+                pipeline.begin(data)
+                if parent is None
+                else resume_training(pipeline, data, parent["training"])
+            )
+            if training.stage == stage:
+                pipeline.train_stage(training, data, _streaming(context, table, split.number))
+            else:
+                context.log.info("fold %s: too few bars for the stage %s, passed over", split.number, stage)
+            packed = pack_training(training)
+            agent = pipeline.finish(training, data)
+            report = agent.report
+            rows.append(
+                {
+                    **_described(agent, split, stage, inputs),
+                    "parent": None if parent is None else parent["content_hash"],
+                    "training": packed if stage != "ALL" else None,
+                }
+            )
+            if stage == "ALL":
+                rows += _fine_tuned(context, pipeline, agent, split, inputs)
+        frame = pl.DataFrame(rows, schema=table.polars_schema)
+        return Made(
+            frame,
+            pictures={"learning curves": learning_curves(report)},
+            figures={"agents": frame.height, "updates": int(report["update"].to_numpy().max())},
+        )
+
+    return trained
+
+
+def _streaming(context: dg.AssetExecutionContext, table: Table, fold: int) -> "Progress":
+    """Say how training goes: in the log, and as observations that the asset's page draws as curves."""
+
+    def say(training: "Training", update: "TrainingUpdate") -> None:
+        figures = {
+            "update": update.update,
+            "reward": update.reward,
+            "entropy": update.losses.entropy,
+            "turnover": update.turnover,
+            "learning rate": update.learning_rate,
+        }
+        context.log.info("fold %s, %s: %s", fold, training.stage, figures)
+        context.log_event(dg.AssetObservation(asset_key(table.full_name), metadata=figures))
+
+    return say
+
+
+def _stored(warehouse: Warehouse, stage: str, fold: int) -> dict[str, Any]:
+    """Row of the pooled agent of a fold after a stage."""
+    name = _STAGES[stage].full_name
+    return warehouse.frame(
+        f"SELECT content_hash, training FROM {name} WHERE fold = ? AND symbol IS NULL",  # noqa: S608
+        [fold],
+    ).row(0, named=True)
+
+
+def _described(
+    trained: "TrainedAgent", split: "Split", stage: str, inputs: str, symbol: str | None = None
+) -> dict[str, Any]:
+    """Row of an agent but for its parent and its training."""
+    from engine.alpha.walk_forward import SCHEMA_HASH
+
+    checkpoint = trained.agent.checkpoint(scaler=trained.data.scaler, schema=SCHEMA_HASH)
+    last = trained.report.row(-1, named=True) if trained.report.height else {}
+    kind = _STAGES[stage].name.replace("_", "-")
+    return {
+        "model_id": f"{kind}-{split.number:02d}" + (f"-{symbol}" if symbol else ""),
+        "kind": checkpoint.policy,
+        "fold": split.number,
+        "train_start": split.train.start,
+        "train_end": split.train.end,
+        "code_version": _CODE_VERSION,
+        "data_version": inputs,
+        "features": list(checkpoint.features),
+        "schema_hash": SCHEMA_HASH,
+        "parameters": json.dumps(checkpoint.config, sort_keys=True),
+        "metrics": json.dumps(last, sort_keys=True),
+        "format": "safetensors",
+        "content": checkpoint.to_bytes(),
+        "symbol": symbol,
+        "content_hash": checkpoint.content_hash,
+        "training": None,
+        "report": json.dumps(trained.report.to_dicts()),
+    }
+
+
+def _fine_tuned(
+    context: dg.AssetExecutionContext,
+    pipeline: "RLTrainingPipeline",
+    pooled: "TrainedAgent",
+    split: "Split",
+    inputs: str,
+) -> list[dict[str, Any]]:
+    """Agents tuned for one symbol each, where that was better on the symbol's validation part."""
+    rows = []
+    parent = pooled.agent.checkpoint(scaler=pooled.data.scaler).content_hash
+    for symbol in pooled.data.validation.symbols:
+        tuned = pipeline.fine_tune(pooled, symbol)
+        if tuned is None:
+            context.log.info("fold %s: the pooled agent stays the best for %s", split.number, symbol)
+            continue
+        rows.append({**_described(tuned, split, "ALL", inputs, symbol), "parent": parent})
+    return rows

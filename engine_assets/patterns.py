@@ -1,0 +1,190 @@
+"""Group ``patterns``: an encoder of the last thirty candles, and what followed windows like each bar's."""
+
+# No postponed annotations here: Dagster wants the class of `context` itself, not its name.
+import json
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from engine_assets.table_asset import Made, table_asset
+from engine_assets.training import REGISTRY
+from engine_assets.windows import SPLITS, read_splits
+from resources.settings import Settings
+from resources.table import Column, Table
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from engine.evaluation.splits import Split
+    from engine.patterns.model import PatternModel
+
+__all__ = [
+    "PATTERN_ENCODER",
+    "PATTERN_MEMORY",
+    "TABLES",
+    "learning_folds",
+    "pattern_encoder",
+    "pattern_memory",
+    "read_pattern_model",
+    "with_coordinates",
+]
+
+COORDINATES = 16
+"""Coordinates of an embedding that agents look at."""
+
+PATTERN_ENCODER = Table(
+    "models",
+    "pattern_encoder",
+    "Encoders of windows of thirty candles, taught by the training window of their fold without labels.",
+    REGISTRY.columns,
+    ("model_id",),
+)
+PATTERN_MEMORY = Table(
+    "features",
+    "pattern_memory",
+    "What followed the windows of the past that look like each bar's; of bars of the learning folds.",
+    (
+        Column("fold", "BIGINT", "Walk-forward fold whose encoder looked."),
+        Column("symbol", "VARCHAR", "Pair."),
+        Column("ts", "TIMESTAMP", "Open of the last bar of the window, UTC."),
+        Column("pattern_mean", "DOUBLE", "Mean log return that followed the neighbours.", nullable=True),
+        Column("pattern_sd", "DOUBLE", "Standard deviation of those returns.", nullable=True),
+        Column("pattern_up", "DOUBLE", "Share of the neighbours that rose.", nullable=True),
+        Column("pattern_distance", "DOUBLE", "Mean distance to the neighbours.", nullable=True),
+        Column("pattern_count", "BIGINT", "Neighbours found in the past.", nullable=True),
+        *(
+            Column(f"pattern_{k}", "DOUBLE", "Coordinate of the window's embedding.", nullable=True)
+            for k in range(COORDINATES)
+        ),
+    ),
+    ("fold", "symbol", "ts"),
+)
+TABLES = (PATTERN_ENCODER, PATTERN_MEMORY)
+_CODE_VERSION = "1"
+_ROWS_SQL = "SELECT * FROM features.matrix WHERE ts >= ? AND ts < ? ORDER BY symbol, ts"
+
+
+def learning_folds(warehouse: Warehouse, settings: Settings) -> "tuple[Split, ...]":
+    """Folds for which encoders and agents are trained: the newest ones."""
+    return read_splits(warehouse)[-settings.work.agent_folds :]
+
+
+def read_pattern_model(warehouse: Warehouse, fold: int) -> "PatternModel":
+    """Read the encoder of a fold with its scaler and projection."""
+    from engine.patterns.model import PatternModel
+
+    stored = warehouse.frame("SELECT content FROM models.pattern_encoder WHERE fold = ?", [fold])
+    return PatternModel.from_bytes(stored["content"][0])
+
+
+def with_coordinates(model: "PatternModel", rows: "pl.DataFrame", settings: Settings) -> "pl.DataFrame":
+    """Add the coordinates of each bar's window to rows that are in no memory, as synthetic ones are."""
+    import numpy as np
+    import polars as pl
+
+    windows = model.windows(rows, settings.bar_duration)
+    values = np.full((rows.height, COORDINATES), np.nan, np.float32)
+    values[windows.ends] = model.projection.apply(model.encoder.encode_all(windows))
+    return rows.with_columns(
+        pl.Series(f"pattern_{k}", values[:, k].astype(np.float64)).fill_nan(None) for k in range(COORDINATES)
+    )
+
+
+@table_asset(
+    PATTERN_ENCODER.full_name,
+    PATTERN_ENCODER,
+    deps=["features.matrix", SPLITS.full_name],
+    group="patterns",
+    code_version=_CODE_VERSION,
+    kinds={"pytorch"},
+    pool="train",
+)
+def pattern_encoder(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """Teach a transformer to tell windows of thirty candles apart, without any label."""
+    from dataclasses import asdict
+
+    import polars as pl
+
+    from engine.alpha.walk_forward import SCHEMA_HASH
+    from engine.patterns.contrastive import ContrastiveConfig
+    from engine.patterns.model import train_pattern_model
+    from engine.patterns.pattern_plots import learning_curve
+
+    config = ContrastiveConfig(steps=settings.work.pattern_updates, horizon=settings.horizon_bars)
+    inputs = json.dumps(warehouse.versions(["features.matrix", SPLITS.full_name]), sort_keys=True)
+    models, pictures = [], {}
+    for split in learning_folds(warehouse, settings):
+        rows = warehouse.frame(_ROWS_SQL, [split.train.start, split.train.end])
+        model, report = train_pattern_model(
+            rows, split.train, settings.bar_duration, config, compact=COORDINATES, seed=settings.seed
+        )
+        context.log.info("fold %s: best after %s updates", split.number, report.best_step)
+        pictures["loss"] = learning_curve(report, f"Encoder of fold {split.number}")
+        models.append(
+            {
+                "model_id": f"pattern-encoder-{split.number:02d}",
+                "kind": "embedding of thirty candles",
+                "fold": split.number,
+                "train_start": split.train.start,
+                "train_end": split.train.end,
+                "code_version": _CODE_VERSION,
+                "data_version": inputs,
+                "features": list(model.scaler.columns),
+                "schema_hash": SCHEMA_HASH,
+                "parameters": json.dumps({**asdict(config), "seed": settings.seed}, sort_keys=True),
+                "metrics": json.dumps(dict(model.metadata), sort_keys=True),
+                "parent": None,
+                "format": "safetensors",
+                "content": model.to_bytes(),
+            }
+        )
+    return Made(pl.DataFrame(models, schema=PATTERN_ENCODER.polars_schema), pictures=pictures)
+
+
+@table_asset(
+    PATTERN_MEMORY.full_name,
+    PATTERN_MEMORY,
+    deps=[PATTERN_ENCODER.full_name, "features.matrix", "features.labels", SPLITS.full_name],
+    group="patterns",
+    code_version=_CODE_VERSION,
+    kinds={"pytorch", "faiss"},
+    pool="train",
+)
+def pattern_memory(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
+    """Embed every bar once and find what followed the windows of its past that look alike."""
+    import polars as pl
+
+    from engine.patterns.features import pattern_features, remember
+
+    parts = [PATTERN_MEMORY.empty()]
+    for split in learning_folds(warehouse, settings):
+        span = [split.train.start, split.test.end]
+        model = read_pattern_model(warehouse, split.number)
+        windows = model.windows(warehouse.frame(_ROWS_SQL, span), settings.bar_duration)
+        labels = warehouse.frame(
+            "SELECT symbol, ts, horizon, label, label_end FROM features.labels WHERE ts >= ? AND ts < ? "
+            "ORDER BY symbol, ts",
+            span,
+        )
+        found = pattern_features(model, windows, remember(model, windows, labels))
+        parts.append(
+            found.with_columns(fold=pl.lit(split.number, pl.Int64))
+            .select(PATTERN_MEMORY.column_names)
+            .cast(dict(PATTERN_MEMORY.polars_schema))  # type: ignore[arg-type]
+        )
+        context.log.info("fold %s: %s bars looked up", split.number, found.height)
+    frame = pl.concat(parts)
+    judged = frame.drop_nulls("pattern_mean").join(
+        warehouse.frame("SELECT symbol, ts, label FROM features.labels"), on=["symbol", "ts"]
+    )
+    agreement = (
+        judged.select(pl.corr("pattern_mean", "label", method="spearman")).item() if judged.height else None
+    )
+    return Made(
+        frame,
+        figures={
+            "bars with neighbours": judged.height,
+            "rank correlation of what followed the neighbours with what came": float(agreement or 0.0),
+        },
+    )
