@@ -38,6 +38,7 @@ __all__ = [
     "TABLES",
     "TRADE_EXPLANATIONS",
     "champions",
+    "fold_agents",
     "not_collapsed",
     "trade_explanations",
 ]
@@ -142,6 +143,8 @@ _DECIDED_TOGETHER = (CHAMPION, DECISIONS, HEALTH)
 _SUBJECT = "champion agent"
 # The largest of each trade; the rest are many and small.
 _FEATURES_EXPLAINED = 10
+# Bars of an episode in which the states of the background are met.
+_EPISODE = 168
 _CODE_VERSION = "1"
 _INPUTS = (*ROW_TABLES, PATTERN_MEMORY.full_name, AGENT_FULL.full_name, SPLITS.full_name)
 
@@ -158,12 +161,12 @@ def champions(
 ) -> Iterator[dg.MaterializeResult]:
     """Let the newest agents contest for champion on bars that nobody was trained on, and decide onward.
 
-    The challenger must beat the champion, or nobody's flat account, net of costs and with 95 % confidence;
-    every contest lowers the level of the next. A contest that was held is not held again.
+    The challenger must beat the champion, or plain holding where there is none yet, net of costs and with
+    95 % confidence; every contest lowers the level of the next. A contest that was held is not held again.
     """
     import polars as pl
 
-    from engine.agents.trading_agents import TradingAgents
+    from engine.agents.trading_agents import TradingAgents, even_account
     from engine.alpha.walk_forward import SCHEMA_HASH
     from engine.evaluation import attempts as ledger
     from engine.plots import equity_and_drawdown
@@ -180,14 +183,15 @@ def champions(
         rows = with_patterns(
             warehouse, split.number, agent_rows(warehouse, settings, split.calibrate.start, split.test.end)
         )
-        challenger = _fold_agents(warehouse, split.number)
+        challenger = fold_agents(warehouse, split.number)
+        tapes = challenger.decide(rows)
         held = known.filter(
             (pl.col("fold") == split.number) & (pl.col("challenger") == challenger.content_hash)
         )
         if held.is_empty():
-            champion = None if known.is_empty() else known["content"][-1]
-            incumbent = None if champion is None else TradingAgents.from_bytes(champion, SCHEMA_HASH)
-            row = _contest(known, split, rows, challenger, incumbent, settings)
+            content = None if known.is_empty() else known["content"][-1]
+            incumbent = None if content is None else TradingAgents.from_bytes(content, SCHEMA_HASH)
+            row = _contest(known, split, rows, (challenger, tapes), incumbent, settings)
             contests.append(row)
             known = pl.concat([known, row])
             held = row
@@ -200,16 +204,16 @@ def champions(
             "reason": last["reason"],
             "last hash": known["hash"][-1],
         }
-        roles = {CHALLENGER_ROLE: challenger}
+        roles = {CHALLENGER_ROLE: (challenger, tapes)}
         if last["content"] is not None:
-            roles[CHAMPION_ROLE] = TradingAgents.from_bytes(last["content"], SCHEMA_HASH)
+            champion = TradingAgents.from_bytes(last["content"], SCHEMA_HASH)
+            same = champion.content_hash == challenger.content_hash
+            roles[CHAMPION_ROLE] = (champion, tapes if same else champion.decide(rows))
         curves = {}
-        for role, agents in roles.items():
-            tapes = agents.decide(rows)
-            decided.append(_described(tapes, rows, split, role, agents.content_hash))
-            curves[role] = _test_returns(tapes, split)
-            if role == CHALLENGER_ROLE:
-                health += _health(agents.decide(rows.filter(split.test.mask())), split)
+        for role, (agents, walked) in roles.items():
+            decided.append(_described(walked, rows, split, role, agents.content_hash))
+            curves[role] = even_account([one.between(split.test.start, split.test.end) for one in walked])
+        health += _health([one.between(split.test.start, split.test.end) for one in tapes], split)
         days = curves[CHALLENGER_ROLE]["ts"].to_list()
         drawn = equity_and_drawdown(
             days,
@@ -232,7 +236,7 @@ def champions(
     )
 
 
-def _fold_agents(warehouse: Warehouse, fold: int) -> "TradingAgents":
+def fold_agents(warehouse: Warehouse, fold: int) -> "TradingAgents":
     """Read the agents of a fold: the pooled one, and those tuned for a symbol."""
     from engine.agents.checkpoint import Checkpoint
     from engine.agents.trading_agents import TradingAgents
@@ -247,7 +251,7 @@ def _contest(
     known: "pl.DataFrame",
     split: "Split",
     rows: "pl.DataFrame",
-    challenger: "TradingAgents",
+    candidate: "tuple[TradingAgents, list[DecidedTape]]",
     incumbent: "TradingAgents | None",
     settings: Settings,
 ) -> "pl.DataFrame":
@@ -258,13 +262,14 @@ def _contest(
     from engine.agents.trading_agents import even_account
     from engine.evaluation import attempts as ledger
 
-    judged = rows.filter(split.calibrate.mask())
-    new = challenger.decide(judged)
+    start, end = split.calibrate.start, split.calibrate.end
+    challenger, decided = candidate
+    new = [one.between(start, end) for one in decided]
     returns = even_account(new)
     before = (
-        pl.repeat(0.0, returns.height, eager=True)
+        even_account(new, held=1.0)["net_return"]
         if incumbent is None
-        else even_account(incumbent.decide(judged))["net_return"]
+        else even_account(incumbent.decide(rows.filter(split.calibrate.mask())))["net_return"]
     )
     chain = known.select(ledger.ATTEMPTS.names())
     decision = _asked(returns, before, new, ledger.next_alpha(chain, _SUBJECT), settings)
@@ -281,8 +286,8 @@ def _contest(
         .tail(1)
         .with_columns(
             fold=pl.lit(split.number, pl.Int64),
-            window_start=pl.lit(split.calibrate.start, pl.Datetime("us")),
-            window_end=pl.lit(split.calibrate.end, pl.Datetime("us")),
+            window_start=pl.lit(start, pl.Datetime("us")),
+            window_end=pl.lit(end, pl.Datetime("us")),
             challenger=pl.lit(challenger.content_hash),
             incumbent=pl.lit(None if incumbent is None else incumbent.content_hash, pl.String),
             champion=pl.lit(None if champion is None else champion.content_hash, pl.String),
@@ -348,12 +353,6 @@ def _health(decided: "list[DecidedTape]", split: "Split") -> "list[pl.DataFrame]
     return found
 
 
-def _test_returns(decided: "list[DecidedTape]", split: "Split") -> "pl.DataFrame":
-    from engine.agents.trading_agents import even_account
-
-    return even_account(decided).filter(split.test.mask())
-
-
 def _figures(decisions: "pl.DataFrame") -> dict[str, Any]:
     """Figures of a challenger's decisions in the test window."""
     import polars as pl
@@ -407,14 +406,14 @@ def trade_explanations(context: dg.AssetExecutionContext, warehouse: Warehouse, 
 
     parts, errors = [TRADE_EXPLANATIONS.empty()], [np.empty(0)]
     for split in learning_folds(warehouse, settings):
-        agents = _fold_agents(warehouse, split.number)
+        agents = fold_agents(warehouse, split.number)
         rows = with_patterns(
             warehouse, split.number, agent_rows(warehouse, settings, split.calibrate.start, split.test.end)
         )
         usual = with_patterns(
             warehouse, split.number, agent_rows(warehouse, settings, split.train.start, split.train.end)
         )
-        background = {one.tape.symbols[0]: one for one in agents.decide(usual)}
+        background = {one.tape.symbols[0]: one for one in agents.decide(usual, episode=_EPISODE)}
         for one in agents.decide(rows):
             explained, error = _explained(one, background[one.tape.symbols[0]], split, settings)
             parts.append(explained)

@@ -83,15 +83,31 @@ _INPUTS = (
 def training_pipeline(settings: Settings) -> "RLTrainingPipeline":
     """Pipeline of the run: as much work as the profile allows, costs and seed of the settings."""
     from engine.agents.agent_config import AgentConfig
+    from engine.agents.curriculum import CurriculumConfig
     from engine.agents.environment import EnvironmentConfig
     from engine.agents.pipeline import PipelineConfig, RLTrainingPipeline
+    from engine.agents.ppo import PPOConfig
 
-    costs = settings.costs
+    costs, work = settings.costs, settings.work
     environment = EnvironmentConfig(cost=(costs.fee_bps + costs.half_spread_bps) / 1e4)
     agent = AgentConfig(
-        environment=environment, starts=settings.work.agent_starts, seed=settings.seed, device=settings.device
+        environment=environment,
+        ppo=PPOConfig(learning_rate=1e-3, gamma=0.98, entropy_weight=0.003, minibatch=4_096),
+        starts=work.agent_starts,
+        seed=settings.seed,
+        device=settings.device,
     )
-    return RLTrainingPipeline(PipelineConfig(agent=agent, updates_per_evaluation=settings.work.agent_updates))
+    curriculum = CurriculumConfig(
+        stage_evaluations=work.agent_stage_evaluations, final_evaluations=work.agent_final_evaluations
+    )
+    return RLTrainingPipeline(
+        PipelineConfig(
+            agent=agent,
+            curriculum=curriculum,
+            updates_per_evaluation=work.agent_updates,
+            fine_tune_evaluations=max(work.agent_tuning_evaluations, 1),
+        )
+    )
 
 
 def agent_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
@@ -180,7 +196,7 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
                     "training": packed if stage != "ALL" else None,
                 }
             )
-            if stage == "ALL":
+            if stage == "ALL" and settings.work.agent_tuning_evaluations:
                 rows += _fine_tuned(context, pipeline, agent, split, inputs)
         frame = pl.DataFrame(rows, schema=table.polars_schema)
         return Made(

@@ -148,4 +148,5 @@ def _rows(warehouse: Warehouse, settings: Settings) -> "pl.DataFrame":
     rows = agent_rows(warehouse, settings, settings.first_moment, datetime.max)  # noqa: DTZ901  all there is
     for sql in (_MEMORY_SQL, _AGENT_SQL):
         rows = rows.join(warehouse.frame(sql), on=["symbol", "ts"], how="left", maintain_order="left")
-    return rows.with_columns(pl.col("funding").shift(-2).over("symbol", "segment"))
+    later = pl.col("funding").shift(-2).over("symbol", "segment")
+    return rows.with_columns(later.fill_null(0.0))

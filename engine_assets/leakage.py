@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from engine_assets.agent_decisions import DECISIONS as AGENT_DECISIONS
+from engine_assets.agent_decisions import fold_agents
+from engine_assets.agent_rows import agent_rows
+from engine_assets.agents import AGENT_FULL, with_patterns
 from engine_assets.calibration import CALIBRATED, predicted
 from engine_assets.changepoints import CHANGEPOINTS
+from engine_assets.patterns import PATTERN_MEMORY, learning_folds, read_pattern_model
 from engine_assets.portfolio import TARGETS, decision_config, market, prices_and_funding
 from engine_assets.regimes import MARKET_REGIMES, walk_regimes
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
@@ -27,6 +32,7 @@ NAME = "no_lookahead"
 # Long enough for the longest window of a feature on both sides of a cut, short enough to run every night.
 _FEATURE_SPAN = timedelta(days=60)
 _ALTERNATIVE_SPAN = timedelta(days=20)
+_PATTERN_SPAN = timedelta(days=15)
 _DECISION_SPAN = timedelta(days=260)
 _DESCRIPTION = "Recomputed without the future, and with another future, every past row stays the same."
 
@@ -302,6 +308,89 @@ def decisions_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) 
     )
 
 
+@dg.asset_check(
+    asset=asset_key(PATTERN_MEMORY.full_name),
+    additional_deps=[asset_key("features.matrix"), asset_key("features.labels")],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def patterns_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Embeddings and neighbours of recent bars, by the newest encoder: no outcome before it was known."""
+    import polars as pl
+
+    from engine.features.lookahead import check_lookahead
+    from engine.patterns.features import pattern_features, remember
+
+    since = _recent(warehouse, _PATTERN_SPAN)
+    model = read_pattern_model(warehouse, learning_folds(warehouse, settings)[-1].number)
+
+    def compute(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        windows = model.windows(inputs["matrix"], settings.bar_duration)
+        return pattern_features(model, windows, remember(model, windows, inputs["labels"]))
+
+    closes = pl.col("ts") + settings.bar_duration
+    rows = "SELECT * FROM {} WHERE ts >= ? ORDER BY symbol, ts"
+    inputs = {
+        "matrix": warehouse.frame(rows.format("features.matrix"), [since]),
+        "labels": warehouse.frame(rows.format("features.labels"), [since]),
+    }
+    known_at = {"matrix": closes, "labels": pl.col("label_end")}
+    # Products of batches of another size differ in their last digits.
+    return _result(
+        check_lookahead(
+            compute,
+            inputs,
+            known_at=known_at,
+            decided_at=closes,
+            cuts=[since + _PATTERN_SPAN / 2],
+            tolerance=1e-4,
+        )
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(AGENT_DECISIONS.full_name),
+    additional_deps=[
+        asset_key("features.matrix"),
+        asset_key(PATTERN_MEMORY.full_name),
+        asset_key(AGENT_FULL.full_name),
+    ],
+    name=NAME,
+    blocking=True,
+    description=_DESCRIPTION,
+)
+def agents_check(warehouse: Warehouse, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Positions of the newest agents on recent bars, each in the state that its own decisions led to."""
+    import polars as pl
+
+    from engine.features.lookahead import check_lookahead
+
+    since = _recent(warehouse, _PATTERN_SPAN)
+    fold = learning_folds(warehouse, settings)[-1].number
+    agents = fold_agents(warehouse, fold)
+    rows = with_patterns(warehouse, fold, agent_rows(warehouse, settings, since, datetime.max))  # noqa: DTZ901  all there is
+    closes = pl.col("ts") + settings.bar_duration
+
+    def compute(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        # Changed values are still to be probabilities.
+        total = pl.sum_horizontal("p_trend", "p_range", "p_panic")
+        given = inputs["rows"].with_columns(pl.col("p_trend", "p_range", "p_panic") / total)
+        decided = pl.concat(one.frame() for one in agents.decide(given))
+        return decided.select("symbol", "ts", "level", "confidence", "value")
+
+    return _result(
+        check_lookahead(
+            compute,
+            {"rows": rows},
+            known_at={"rows": closes},
+            decided_at=closes,
+            cuts=[since + _PATTERN_SPAN / 2],
+            tolerance=1e-3,
+        )
+    )
+
+
 CHECKS = (
     alternative_check,
     changepoints_check,
@@ -309,5 +398,7 @@ CHECKS = (
     regimes_check,
     transitions_check,
     calibrated_check,
+    patterns_check,
+    agents_check,
     decisions_check,
 )

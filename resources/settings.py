@@ -29,9 +29,10 @@ class Profile(BaseModel):
     Windows are in days; models are fitted on every `row_stride`-th bar. Synthetic windows are drawn for the
     newest `synthetic_folds` folds, each after `ctgan_updates` updates of CTGAN.
 
-    Agents are trained for the newest `agent_folds` folds: `agent_updates` updates between two evaluations,
-    each on `agent_starts` start points with sixteen accounts; encoders of patterns take `pattern_updates`,
-    and an explanation `explanation_samples` gradients.
+    Agents are trained for the newest `agent_folds` folds: `agent_updates` updates before each of at most
+    `agent_stage_evaluations` evaluations of a stage, `agent_final_evaluations` of the last one and
+    `agent_tuning_evaluations` for each symbol, each update on `agent_starts` start points with sixteen
+    accounts. Encoders of patterns take `pattern_updates`, an explanation `explanation_samples` gradients.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +51,9 @@ class Profile(BaseModel):
     agent_folds: int
     agent_starts: int
     agent_updates: int
+    agent_stage_evaluations: int
+    agent_final_evaluations: int
+    agent_tuning_evaluations: int
     pattern_updates: int
     explanation_samples: int
 
@@ -71,9 +75,12 @@ PROFILES: dict[str, Profile] = {
         synthetic_folds=1,
         ctgan_updates=100,
         agent_folds=1,
-        agent_starts=48,
-        agent_updates=3,
-        pattern_updates=80,
+        agent_starts=40,
+        agent_updates=4,
+        agent_stage_evaluations=1,
+        agent_final_evaluations=6,
+        agent_tuning_evaluations=0,
+        pattern_updates=60,
         explanation_samples=40,
     ),
     "standard": Profile(
@@ -91,6 +98,9 @@ PROFILES: dict[str, Profile] = {
         agent_folds=2,
         agent_starts=64,
         agent_updates=6,
+        agent_stage_evaluations=2,
+        agent_final_evaluations=8,
+        agent_tuning_evaluations=1,
         pattern_updates=160,
         explanation_samples=100,
     ),
@@ -109,6 +119,9 @@ PROFILES: dict[str, Profile] = {
         agent_folds=4,
         agent_starts=64,
         agent_updates=10,
+        agent_stage_evaluations=4,
+        agent_final_evaluations=16,
+        agent_tuning_evaluations=3,
         pattern_updates=400,
         explanation_samples=200,
     ),

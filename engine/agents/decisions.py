@@ -9,7 +9,7 @@ another size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from engine.agents.tape import MarketTape
 __all__ = ["GreedyDecisions", "greedy_decisions"]
 
 _STRETCH = 128
+"""Bars of a stretch: long enough that most accounts forget how it began."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class GreedyDecisions:
     value: Tensor
     own: Tensor
     memory: Tensor
+
+    def rows(self, mask: NDArray[np.bool_]) -> GreedyDecisions:
+        """Keep some of the rows."""
+        kept = torch.from_numpy(np.flatnonzero(mask)).to(self.action.device)
+        return GreedyDecisions(*(getattr(self, field.name)[kept] for field in fields(self)))
 
     @property
     def level(self) -> NDArray[np.int64]:
@@ -77,7 +83,9 @@ class _Accounts:
         self.money[rows], self.own[rows], self.memory[rows] = other.money, other.own, other.memory
 
     def differs(self, other: _Accounts) -> Tensor:
-        return (self.money != other.money).any(1) | (self.memory != other.memory).any(1)
+        """Whether an account has another position or memory, beyond the rounding of large numbers."""
+        apart = (self.memory - other.memory).abs() > 1e-4 * torch.maximum(self.memory, other.memory).abs()
+        return (self.money != other.money).any(1) | apart.any(1)
 
 
 @torch.no_grad()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engine.agents.actor_critic import head
 from engine.agents.experts import LEAST_PRIOR
-from engine.agents.mixture import mixture_log_probs
 from engine.agents.options import HierarchicalRLAgent, OptionsConfig
 from engine.regimes.names import REGIMES
 
@@ -46,5 +46,6 @@ class ExpertOptionsAgent(HierarchicalRLAgent):
 
     def _level_laws(self, actor: Tensor, embedding: Tensor) -> Tensor:
         """Log-probabilities (B, O, L) of the levels under each option: what the gate mixes of the experts."""
-        each = self.within_options(actor).unflatten(1, (len(REGIMES), -1, self.levels)).log_softmax(3)
-        return mixture_log_probs(embedding[:, -len(REGIMES) :], each)
+        each = head(self.within_options, actor).unflatten(0, (len(REGIMES), -1, self.levels)).log_softmax(2)
+        log_gate = embedding[:, -len(REGIMES) :].T[:, None, None]
+        return torch.logsumexp(log_gate + each, dim=0).permute(2, 0, 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.agents.actor_critic import chosen, entropy_of, sample
+from engine.agents.actor_critic import chosen, entropy_of, head, sample
 from engine.agents.mixture import balance_loss, mixture_log_probs, stratified_weights
 from engine.agents.policy import OWN_STATE, Decision, Evaluation, Policy
 from engine.regimes.names import REGIMES
@@ -75,8 +75,8 @@ class _Head(nn.Module):
 
     def forward(self, embedding: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the levels (B, L) and value (B,)."""
-        outputs = self.outputs(torch.tanh(embedding + self.own(own)))
-        return outputs[:, :-1].log_softmax(1), outputs[:, -1]
+        outputs = head(self.outputs, torch.tanh(embedding + self.own(own)))
+        return outputs[:-1].log_softmax(0).T, outputs[-1]
 
 
 class MoEAgent(Policy):

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from engine.agents.actor_critic import chosen, entropy_of, sample
+from engine.agents.actor_critic import chosen, entropy_of, head, sample
 from engine.agents.policy import OWN_STATE, Decision, Evaluation, Policy
 from engine.regimes.names import REGIMES
 
@@ -282,7 +282,7 @@ class HierarchicalRLAgent(Policy):
         relative_age = torch.log1p(age / self.horizons[option])[:, None]
         ending = torch.tanh(self.ending(actor) + relative_age * self.age_in_end(option))
         judged = _Judgement(
-            self.over_options(actor).log_softmax(1),
+            head(self.over_options, actor).log_softmax(0).T,
             self._level_laws(actor, embedding),
             self.end_prior[option] + chosen(self.end_logits(ending), option),
             age == 0,
@@ -298,7 +298,8 @@ class HierarchicalRLAgent(Policy):
 
         A policy that embeds more of a bar than the first layer's part finds it behind that, in the embedding.
         """
-        return self.within_options(actor).unflatten(1, (-1, self.levels)).log_softmax(2)
+        levels = head(self.within_options, actor).unflatten(0, (-1, self.levels)).log_softmax(1)
+        return levels.permute(2, 0, 1)
 
     def _next_option(
         self,

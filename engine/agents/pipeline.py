@@ -30,6 +30,8 @@ from engine.regimes.names import REGIMES
 
 __all__ = ["REPORT", "PipelineConfig", "Progress", "RLTrainingPipeline", "TrainedAgent", "Training"]
 
+_EPISODE = 168
+"""Bars of an episode of the validation part."""
 REPORT = pl.Schema(
     {
         "stage": pl.String(),
@@ -360,7 +362,7 @@ class RLTrainingPipeline:
         self, training: Training, data: TrainingData, update: TrainingUpdate | None
     ) -> NDArray[np.float64]:
         """Look at the validation part; return the daily rewards by which the stage is judged."""
-        agent, tape = training.agent, data.validation
+        agent, tape = training.agent, data.validation.episodes(_EPISODE)
         found = outcomes(tape, agent.positions(tape), agent.config.environment)
         hosts = tape.decisions_left > 0
         mean = float(found.reward[hosts].mean()) if hosts.any() else 0.0

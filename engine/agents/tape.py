@@ -182,11 +182,27 @@ class MarketTape:
         inside = (self.ts >= np.datetime64(start, "us")) & (self.ts < np.datetime64(end, "us"))
         cut: dict[str, Any] = {name: getattr(self, name)[inside] for name in _ARRAYS}
         cut["run"] = _numbered(np.diff(cut["run"]) != 0, len(cut["run"]))
-        cut["decisions_left"] = _decisions_left(cut["run"])
-        undecided = cut["decisions_left"] == 0
-        cut["growth"] = np.where(undecided, np.nan, cut["growth"])
-        cut["funding"] = np.where(undecided, 0.0, cut["funding"])
-        return replace(self, **cut)
+        return replace(self, **cut)._within_runs()
+
+    def episodes(self, bars: int) -> MarketTape:
+        """Cut every run into runs of so many bars: accounts that begin flat on each are judged side by side.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than three bars to an episode, which a single decision takes.
+        """
+        if bars < 3:
+            raise ValueError(f"bars = {bars} must be at least 3")
+        place = np.arange(len(self)) - np.searchsorted(self.run, self.run, side="left")
+        breaks = (np.diff(self.run) != 0) | (place[1:] % bars == 0)
+        return replace(self, run=_numbered(breaks, len(self)))._within_runs()
+
+    def _within_runs(self) -> MarketTape:
+        """Allow no decision whose return reaches beyond its run, and forget such returns."""
+        left = _decisions_left(self.run)
+        growth, funding = np.where(left == 0, np.nan, self.growth), np.where(left == 0, 0.0, self.funding)
+        return replace(self, decisions_left=left, growth=growth, funding=funding)
 
     def of_symbol(self, symbol: str) -> MarketTape:
         """Rows of one symbol; runs stay whole.

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from engine.agents.agent import RLTradingAgent
 from engine.agents.checkpoint import Checkpoint
+from engine.agents.collapse import Finding, collapse_findings
 from engine.agents.decisions import GreedyDecisions, greedy_decisions
+from engine.agents.expert_options import ExpertOptionsAgent
+from engine.agents.experts import MoEAgent
 from engine.agents.options import HierarchicalRLAgent
 from engine.agents.outcomes import Outcomes, outcomes
 from engine.agents.policies import POLICIES
 from engine.agents.tape import MarketTape
 from engine.errors import DataError
+from engine.regimes.names import REGIMES
 from engine.tensors import pack, unpack
 
 __all__ = ["DecidedTape", "TradingAgents", "even_account"]
@@ -45,10 +51,19 @@ class DecidedTape:
         """Exposure decided on each row, a fraction of equity."""
         return np.array(self.agent.config.environment.levels)[self.decisions.level]
 
+    def held(self, position: float) -> Outcomes:
+        """Settle one position held on every row instead."""
+        return outcomes(self.tape, np.full(len(self.tape), position), self.agent.config.environment)
+
     @property
     def outcomes(self) -> Outcomes:
         """What these positions earned."""
         return outcomes(self.tape, self.positions, self.agent.config.environment)
+
+    def between(self, start: datetime, end: datetime) -> DecidedTape:
+        """Keep the bars that open in ``[start, end)``, in the states in which they were met."""
+        inside = (self.tape.ts >= np.datetime64(start, "us")) & (self.tape.ts < np.datetime64(end, "us"))
+        return replace(self, tape=self.tape.between(start, end), decisions=self.decisions.rows(inside))
 
     def frame(self) -> pl.DataFrame:
         """``symbol, ts, level, position, confidence, value, option``; the last is null without options."""
@@ -71,6 +86,36 @@ class DecidedTape:
             schema_overrides={"ts": pl.Datetime("us")},
         )
 
+    @torch.no_grad()
+    def health(self) -> list[Finding]:
+        """Signs of collapse in these decisions, as `engine.agents.collapse` judges them."""
+        policy, made, device = self.agent.policy, self.decisions, self.agent.device
+        bars = torch.from_numpy(self.tape.x).to(device)
+        p_regime = torch.from_numpy(self.tape.p_regime).to(device)
+        judged = policy.evaluate(policy.encode(bars, p_regime), made.own, made.memory, made.action)
+        frame = pl.DataFrame(
+            {
+                "level": made.level,
+                "position": self.positions,
+                "run": self.tape.run,
+                "growth": np.nan_to_num(self.tape.growth),
+                "entropy": judged.entropy.cpu().numpy().astype(np.float64),
+            }
+        )
+        if isinstance(policy, MoEAgent | ExpertOptionsAgent):
+            gate = policy.expert_weights(bars, p_regime).cpu().numpy().astype(np.float64)
+            frame = frame.with_columns(
+                pl.Series(f"expert_{name}", gate[:, k]) for k, name in enumerate(REGIMES)
+            )
+        options: tuple[str, ...] = ()
+        if isinstance(policy, HierarchicalRLAgent):
+            options = policy.config.names
+            chosen = made.action[:, 1:].cpu().numpy()
+            frame = frame.with_columns(
+                option=pl.Series(chosen[:, 0]), option_started=pl.Series(chosen[:, 1] > 0)
+            )
+        return collapse_findings(frame, policy.levels, options=options)
+
 
 @dataclass(frozen=True)
 class TradingAgents:
@@ -86,7 +131,7 @@ class TradingAgents:
     pooled: Checkpoint
     tuned: Mapping[str, Checkpoint] = field(default_factory=dict)
 
-    def decide(self, rows: pl.DataFrame) -> list[DecidedTape]:
+    def decide(self, rows: pl.DataFrame, *, episode: int | None = None) -> list[DecidedTape]:
         """Decide on every bar of market rows, each symbol from flat on its first bar.
 
         Parameters
@@ -94,6 +139,8 @@ class TradingAgents:
         rows : DataFrame
             As `MarketTape.from_frame` takes them, unscaled; rows whose ``volatility`` is missing are left
             out.
+        episode : int, optional
+            Begin flat anew every so many bars, which is many times faster on long histories.
 
         Raises
         ------
@@ -101,19 +148,24 @@ class TradingAgents:
             If a checkpoint has no scaler.
         """
         known = rows.filter(pl.col("volatility").is_not_null())
-        agents: dict[str, RLTradingAgent] = {}
         decided = []
-        for (symbol,), part in known.group_by("symbol", maintain_order=True):
-            name = str(symbol) if symbol in self.tuned else _POOLED
-            checkpoint = self.tuned.get(name, self.pooled)
+        for checkpoint in (self.pooled, *self.tuned.values()):
+            own = [symbol for symbol, tuned in self.tuned.items() if tuned is checkpoint]
+            mine = pl.col("symbol").is_in(own) if own else ~pl.col("symbol").is_in(list(self.tuned))
+            part = known.filter(mine)
+            if part.is_empty():
+                continue
             if checkpoint.scaler is None:
                 raise DataError("has no scaler, so that features cannot be put in its units", source=_KIND)
-            if name not in agents:
-                agents[name] = RLTradingAgent.from_checkpoint(checkpoint, POLICIES[checkpoint.policy])
-            agent = agents[name]
+            agent = RLTradingAgent.from_checkpoint(checkpoint, POLICIES[checkpoint.policy])
             tape = MarketTape.from_frame(part, checkpoint.features, checkpoint.scaler)
+            tape = tape if episode is None else tape.episodes(episode)
+            # All symbols at once: the walk is sequential in time and batched over everything else.
             made = greedy_decisions(agent.policy, tape, agent.config.environment, agent.device)
-            decided.append(DecidedTape(agent, tape, made))
+            decided += [
+                DecidedTape(agent, tape.of_symbol(symbol), made.rows(tape.symbol == code))
+                for code, symbol in enumerate(tape.symbols)
+            ]
         return decided
 
     def to_bytes(self) -> bytes:
@@ -142,8 +194,14 @@ class TradingAgents:
         return cls(read.pop(_POOLED), read)
 
 
-def even_account(decided: list[DecidedTape]) -> pl.DataFrame:
+def even_account(decided: Sequence[DecidedTape], held: float | None = None) -> pl.DataFrame:
     """Sum up an account that gives every symbol the same share, bar by bar.
+
+    Parameters
+    ----------
+    decided : sequence of DecidedTape
+    held : float, optional
+        One position to hold throughout instead of what was decided.
 
     Returns
     -------
@@ -152,7 +210,8 @@ def even_account(decided: list[DecidedTape]) -> pl.DataFrame:
     """
     parts = []
     for one in decided:
-        found, hosts = one.outcomes, one.tape.decisions_left > 0
+        found = one.outcomes if held is None else one.held(held)
+        hosts = one.tape.decisions_left > 0
         parts.append(
             pl.DataFrame(
                 {"ts": one.tape.ts[hosts], "net_return": found.net[hosts], "turnover": found.turnover[hosts]}

@@ -88,7 +88,7 @@ def test_the_weights_kept_are_the_best_of_the_last_stage(trained: TrainedAgent) 
     agents = TradingAgents(trained.agent.checkpoint(scaler=trained.data.scaler))
     tape = trained.data.validation
     rows = market().filter(pl.col("ts").is_between(tape.ts.min().item(), tape.ts.max().item()))
-    decided = agents.decide(rows)
+    decided = agents.decide(rows, episode=168)
     rewards = np.concatenate([one.outcomes.reward[one.tape.decisions_left > 0] for one in decided])
     best = trained.report.filter(pl.col("stage") == "ALL")["validation_reward"].to_numpy().max()
     assert rewards.mean() == pytest.approx(best, abs=1e-9)
