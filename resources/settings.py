@@ -61,28 +61,42 @@ class Profile(BaseModel):
 _FOUR = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
 _TEN = (*_FOUR, "ADA/USDT", "AVAX/USDT", "BNB/USDT", "DOGE/USDT", "DOT/USDT", "LINK/USDT")
 
+_DEMO = Profile(
+    symbols=_FOUR,
+    simulated_days=540,
+    train_days=240,
+    calibrate_days=90,
+    test_days=60,
+    regime_refit_days=60,
+    boosting_rounds=120,
+    row_stride=4,
+    bootstrap_draws=500,
+    synthetic_folds=1,
+    ctgan_updates=100,
+    agent_folds=1,
+    agent_starts=40,
+    agent_updates=4,
+    agent_stage_evaluations=1,
+    agent_final_evaluations=6,
+    agent_tuning_evaluations=0,
+    pattern_updates=60,
+    explanation_samples=40,
+)
+# Everything once, as small as it can be: what end-to-end tests run.
+_SMOKE = _DEMO.model_copy(
+    update={
+        "agent_starts": 16,
+        "agent_updates": 1,
+        "agent_final_evaluations": 2,
+        "agent_tuning_evaluations": 1,
+        "pattern_updates": 20,
+        "explanation_samples": 10,
+    }
+)
+
 PROFILES: dict[str, Profile] = {
-    "demo": Profile(
-        symbols=_FOUR,
-        simulated_days=540,
-        train_days=240,
-        calibrate_days=90,
-        test_days=60,
-        regime_refit_days=60,
-        boosting_rounds=120,
-        row_stride=4,
-        bootstrap_draws=500,
-        synthetic_folds=1,
-        ctgan_updates=100,
-        agent_folds=1,
-        agent_starts=40,
-        agent_updates=4,
-        agent_stage_evaluations=1,
-        agent_final_evaluations=6,
-        agent_tuning_evaluations=0,
-        pattern_updates=60,
-        explanation_samples=40,
-    ),
+    "smoke": _SMOKE,
+    "demo": _DEMO,
     "standard": Profile(
         symbols=_TEN,
         simulated_days=1_460,
@@ -181,7 +195,7 @@ class Settings(BaseSettings):
     end: date | None = None
     warehouse: str = "data/engine.duckdb"
     reports: Path = Path("data/reports")
-    profile: Literal["demo", "standard", "full"] | None = None
+    profile: Literal["smoke", "demo", "standard", "full"] | None = None
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     horizon_bars: Annotated[int, Field(ge=1, le=1_000)] = 24

@@ -11,10 +11,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 from filelock import FileLock
 from rich.console import Console
 
+from engine.errors import DataError
+from engine.evaluation import attempts as ledger
 from engine_assets.portfolio import paper_trading
 from engine_jobs.explain import explain
 from engine_jobs.jobs import JOB_GROUPS
@@ -41,6 +44,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
             "ENGINE_REPORTS": str(folder / "reports"),
             "ENGINE_UNIVERSE": '["BTC/USDT", "ETH/USDT"]',
             "ENGINE_GATES": "aggressive",
+            "ENGINE_PROFILE": "smoke",
             "COLUMNS": "160",
             **environment,
         },
@@ -126,6 +130,48 @@ def test_nothing_of_the_truth_is_a_feature(
 ) -> None:
     columns = warehouse.frame("DESCRIBE features.matrix")["column_name"].to_list()
     assert not {"regime", "drift_sign", "jump", "market_return"} & set(columns)
+
+
+def test_agents_decide_on_bars_after_their_training_and_say_why(
+    first: subprocess.CompletedProcess[str], warehouse: Warehouse
+) -> None:
+    stages = warehouse.frame(
+        """
+        SELECT t.content_hash = r.parent AND r.content_hash = p.parent AND p.content_hash = f.parent AS linked
+        FROM models.agent_trend AS t JOIN models.agent_range AS r USING (fold)
+        JOIN models.agent_panic AS p USING (fold) JOIN models.agent_full AS f USING (fold)
+        WHERE t.parent IS NULL AND f.symbol IS NULL
+        """
+    )
+    assert stages["linked"].all()
+    assert stages.height > 0
+    early = """
+        SELECT count(*) FROM trading.agent_decisions AS d JOIN models.splits AS s USING (fold)
+        WHERE d.ts < s.train_end + to_seconds(s.purge_seconds)
+    """
+    assert warehouse.frame(early).item() == 0
+    parts = warehouse.frame("SELECT DISTINCT part FROM trading.agent_decisions WHERE part IS NOT NULL")
+    assert set(parts["part"]) == {"calibrate", "test"}
+    changes = """
+        WITH walked AS (
+            SELECT *, lag(position, 1, 0.0) OVER (PARTITION BY fold, symbol ORDER BY ts) AS held
+            FROM trading.agent_decisions WHERE role = 'challenger'
+        )
+        SELECT count(*) FROM walked WHERE part = 'test' AND position <> held
+    """
+    explained = "SELECT count(DISTINCT (fold, symbol, ts)) FROM trading.trade_explanations"
+    assert warehouse.frame(explained).item() == warehouse.frame(changes).item()
+
+
+def test_a_contest_for_champion_is_in_the_chain(
+    first: subprocess.CompletedProcess[str], warehouse: Warehouse
+) -> None:
+    contests = warehouse.frame("FROM models.champion_agent ORDER BY number")
+    assert contests.height > 0
+    ledger.verify(contests.select(ledger.ATTEMPTS.names()))
+    forged = contests.select(ledger.ATTEMPTS.names()).with_columns(promoted=~pl.col("promoted"))
+    with pytest.raises(DataError):
+        ledger.verify(forged)
 
 
 def test_a_second_run_makes_nothing_anew(copied: Path) -> None:
