@@ -23,6 +23,7 @@ from engine_assets import (
     raw,
     regimes,
     synthetic,
+    trade_explanations,
     training,
     transitions,
     windows,
@@ -41,7 +42,15 @@ TABLES: dict[str, dict[str, TableSource]] = {
     "regimes": {t.full_name: t for t in (*regimes.TABLES, *transitions.TABLES)},
     "features": {"features.matrix": features.matrix_table, features.LABELS.full_name: features.LABELS},
     "synthetic": {t.full_name: t for t in synthetic.TABLES},
-    "training": {t.full_name: t for t in (*training.TABLES, *agents.TABLES, *agent_decisions.TABLES)},
+    "training": {
+        t.full_name: t
+        for t in (
+            *training.TABLES,
+            *agents.TABLES,
+            *agent_decisions.TABLES,
+            trade_explanations.TRADE_EXPLANATIONS,
+        )
+    },
     "patterns": {t.full_name: t for t in patterns.TABLES},
     "calibration": {t.full_name: t for t in calibration.TABLES},
     "alpha": {t.full_name: t for t in alpha.TABLES},
@@ -75,7 +84,7 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         patterns.pattern_memory,
         *agents.agent_assets(),
         agent_decisions.champions,
-        agent_decisions.trade_explanations,
+        trade_explanations.trade_explanations,
         alpha.engine_bandit,
         calibration.calibrated,
         calibration.coverage,

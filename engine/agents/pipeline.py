@@ -26,7 +26,7 @@ from engine.agents.training_data import TrainingData, training_data
 from engine.agents.training_update import TrainingUpdate
 from engine.evaluation.improvements import Improvements
 from engine.evaluation.splits import Window
-from engine.regimes.names import REGIMES
+from engine.regimes.names import REGIMES, Regime
 
 __all__ = ["REPORT", "PipelineConfig", "Progress", "RLTrainingPipeline", "TrainedAgent", "Training"]
 
@@ -247,7 +247,7 @@ class RLTrainingPipeline:
         curriculum = replace(
             self.config.curriculum,
             order=(),
-            natural=natural_shares(own.train.regime),
+            natural=self._natural_shares(own.train),
             final_evaluations=self.config.fine_tune_evaluations,
         )
         training = Training(agent, CurriculumLearner(curriculum), self._schedule(agent))
@@ -287,15 +287,20 @@ class RLTrainingPipeline:
             agent_config,
             policy_factory(on),
         )
-        curriculum = replace(
-            config.curriculum, natural=natural_shares(data.train.regime[~data.train.synthetic])
-        )
+        natural = self._natural_shares(data.train)
+        order = tuple(name for name in config.curriculum.order if natural[name] > 0.0)
+        curriculum = replace(config.curriculum, natural=natural, order=order)
         if not on.curriculum:
             stages = len(curriculum.order) * curriculum.stage_evaluations
             curriculum = replace(
                 curriculum, order=(), final_evaluations=stages + curriculum.final_evaluations
             )
         return Training(agent, CurriculumLearner(curriculum), self._schedule(agent))
+
+    def _natural_shares(self, tape: MarketTape) -> dict[Regime, float]:
+        """Shares of the regimes among real bars on which an episode can start."""
+        able = startable(tape, self.config.agent.environment.least_bars) & ~tape.synthetic
+        return natural_shares(tape.regime[able])
 
     def _schedule(self, agent: RLTradingAgent) -> AdaptiveLRScheduler | None:
         if not self.config.improvements.adaptive_lr:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -215,3 +215,32 @@ def test_refuses_wrong_shapes_and_missing_columns() -> None:
     for column in ("open", "p_panic", "volatility", "f"):
         with pytest.raises(DataError, match=f"column '{column}': missing"):
             MarketTape.from_frame(frame([0, 1, 2]).drop(column), ["f"])
+
+
+def two_symbols() -> MarketTape:
+    first, second = frame([*range(12), *range(15, 25)]), frame([*range(9)], symbol="ETH/USDT")
+    return MarketTape.from_frame(pl.concat([first, second]), ["f", "g"])
+
+
+def test_the_tape_of_a_symbol_is_that_of_its_rows_alone() -> None:
+    whole = two_symbols()
+    alone = MarketTape.from_frame(frame([*range(9)], symbol="ETH/USDT"), ["f", "g"])
+    part = whole.of_symbol("ETH/USDT")
+    for field in fields(MarketTape):
+        np.testing.assert_array_equal(getattr(part, field.name), getattr(alone, field.name), field.name)
+    with pytest.raises(ValueError, match="'SOL/USDT' is not one of"):
+        whole.of_symbol("SOL/USDT")
+
+
+def test_episodes_are_cut_and_reach_no_further() -> None:
+    whole = two_symbols()
+    cut = whole.episodes(7)
+    lengths = np.bincount(cut.run)
+    assert lengths.tolist() == [7, 5, 7, 3, 7, 2]
+    expected = np.concatenate([np.maximum(np.arange(n, 0, -1) - 2, 0) for n in lengths])
+    np.testing.assert_array_equal(cut.decisions_left, expected)
+    assert np.isnan(cut.growth[cut.decisions_left == 0]).all()
+    kept = cut.decisions_left > 0
+    np.testing.assert_array_equal(cut.growth[kept], whole.growth[kept])
+    with pytest.raises(ValueError, match="at least 3"):
+        whole.episodes(2)
