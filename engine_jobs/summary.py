@@ -40,6 +40,7 @@ def sections(warehouse: Warehouse) -> list[Section]:
         _coverage(warehouse),
         _money(warehouse),
         _evidence(warehouse),
+        _agents(warehouse),
         _weights(warehouse),
     ]
 
@@ -155,6 +156,31 @@ def _evidence(warehouse: Warehouse) -> Section:
         "Evidence",
         "What selection alone would have found, and whether another way to decide is better beyond it.",
         ("measure", "value", "reading"),
+        lines,
+    )
+
+
+def _agents(warehouse: Warehouse) -> Section:
+    contests = warehouse.frame(
+        """
+        SELECT fold, window_start, window_end, p_value, alpha, promoted, champion IS NOT NULL AS reigning
+        FROM models.champion_agent ORDER BY number DESC LIMIT 3
+        """
+    )
+    alarms = warehouse.frame(
+        "SELECT fold, string_agg(symbol || ': ' || meaning, chr(10) ORDER BY symbol, name) AS said "
+        "FROM trading.agent_health WHERE alarm GROUP BY fold"
+    )
+    said = dict(alarms.iter_rows())
+    lines = []
+    for fold, start, end, p_value, alpha, promoted, reigning in contests.iter_rows():
+        answer = "new champion" if promoted else "the champion stays" if reigning else "no champion"
+        p = "untested" if p_value is None else f"p = {p_value:.3g}, {alpha:.3g} allowed"
+        lines.append((str(fold), f"{start:%Y-%m-%d} to {end:%Y-%m-%d}", answer, p, said.get(fold, "none")))
+    return Section(
+        "Agents",
+        "An agent is champion once it beats the one before, or holding, on bars that neither learned from.",
+        ("fold", "judged on", "contest", "evidence", "signs of collapse"),
         lines,
     )
 

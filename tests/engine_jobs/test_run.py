@@ -90,7 +90,14 @@ def test_it_goes_from_candles_to_weights(
     first: subprocess.CompletedProcess[str], folder: Path, warehouse: Warehouse
 ) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
-    for title in ("Data health", "Skill, out of sample", "Calibration", "Backtest", "Target weights"):
+    for title in (
+        "Data health",
+        "Skill, out of sample",
+        "Calibration",
+        "Backtest",
+        "Agents",
+        "Target weights",
+    ):
         assert title in first.stdout
     assert (folder / "reports" / "equity.png").stat().st_size > 5_000
     assert "data:image/png" in (folder / "reports" / "report.html").read_text()
