@@ -149,10 +149,11 @@ class TradingAgents:
         """
         known = rows.filter(pl.col("volatility").is_not_null())
         decided = []
-        for checkpoint in (self.pooled, *self.tuned.values()):
-            own = [symbol for symbol, tuned in self.tuned.items() if tuned is checkpoint]
-            mine = pl.col("symbol").is_in(own) if own else ~pl.col("symbol").is_in(list(self.tuned))
-            part = known.filter(mine)
+        symbols = known["symbol"].unique(maintain_order=True).to_list()
+        others = [symbol for symbol in symbols if symbol not in self.tuned]
+        tuned = [(checkpoint, [symbol]) for symbol, checkpoint in self.tuned.items()]
+        for checkpoint, own in ((self.pooled, others), *tuned):
+            part = known.filter(pl.col("symbol").is_in(own))
             if part.is_empty():
                 continue
             if checkpoint.scaler is None:
@@ -166,7 +167,7 @@ class TradingAgents:
                 DecidedTape(agent, tape.of_symbol(symbol), made.rows(tape.symbol == code))
                 for code, symbol in enumerate(tape.symbols)
             ]
-        return decided
+        return sorted(decided, key=lambda one: symbols.index(one.tape.symbols[0]))
 
     def to_bytes(self) -> bytes:
         """All checkpoints in one; equal agents give equal bytes."""

@@ -86,6 +86,8 @@ def test_every_table_is_checked_and_every_decision_for_lookahead() -> None:
         "regimes.transition_risk",
         "predictions.calibrated",
         "portfolio.target_positions",
+        "features.pattern_memory",
+        "trading.agent_decisions",
     }
 
 

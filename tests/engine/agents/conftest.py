@@ -13,8 +13,9 @@ import torch
 from engine.agents.tape import MarketTape
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
+    """Small networks gain nothing from a second thread, and test processes run side by side."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
