@@ -2,6 +2,7 @@
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import dagster as dg
 
 from engine_assets.agent_rows import ROW_TABLES, agent_rows
 from engine_assets.agents import AGENT_FULL, with_patterns
-from engine_assets.patterns import PATTERN_MEMORY, learning_folds
+from engine_assets.evidence import ATTEMPTS
+from engine_assets.patterns import PATTERN_ENCODER, PATTERN_MEMORY, looked_up, pattern_encoder_bytes
 from engine_assets.table_asset import (
     asset_key,
     picture,
@@ -17,7 +19,7 @@ from engine_assets.table_asset import (
     stored,
     table_specs,
 )
-from engine_assets.windows import SPLITS
+from engine_assets.windows import SPLITS, learning_folds
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from engine.agents.trading_agents import DecidedTape, TradingAgents
-    from engine.evaluation.decision import Decision
     from engine.evaluation.splits import Split
 
 __all__ = [
@@ -46,20 +47,7 @@ CHAMPION = Table(
     "champion_agent",
     "Every contest for champion, chained by hashes, with the agents that were champion after it.",
     (
-        Column("number", "BIGINT", "Place in the chain, from 1."),
-        Column("moment", "TIMESTAMP", "When it was decided, UTC."),
-        Column("subject", "VARCHAR", "What would have been replaced."),
-        Column("kind", "VARCHAR", "search, manual or failed."),
-        Column("searched", "BIGINT", "Candidates looked at."),
-        Column("statistic", "DOUBLE", "Improvement of the challenger in standard errors.", nullable=True),
-        Column("p_value", "DOUBLE", "Of no improvement.", nullable=True),
-        Column("alpha", "DOUBLE", "Level it was tested at."),
-        Column("promoted", "BOOLEAN", "Whether the challenger became champion."),
-        Column("reason", "VARCHAR", "Why, in words."),
-        Column("sharpe_mean", "DOUBLE", "Mean of the candidates' Sharpe ratios a bar.", nullable=True),
-        Column("sharpe_variance", "DOUBLE", "Their variance.", nullable=True),
-        Column("previous_hash", "VARCHAR", "Of the row before."),
-        Column("hash", "VARCHAR", "Of this row."),
+        *ATTEMPTS.columns,
         Column("fold", "BIGINT", "Walk-forward fold of the challenger."),
         Column("window_start", "TIMESTAMP", "Start of the bars on which both were judged, UTC."),
         Column("window_end", "TIMESTAMP", "End of them."),
@@ -72,6 +60,7 @@ CHAMPION = Table(
         ),
         Column("champion", "VARCHAR", "Of the champion's since; missing where there is none.", nullable=True),
         Column("content", "BLOB", "The champion's agents; arrays, never a pickle.", nullable=True),
+        Column("encoder", "BLOB", "Encoder of patterns that the champion looks through.", nullable=True),
     ),
     ("number",),
 )
@@ -84,7 +73,7 @@ DECISIONS = Table(
         Column(
             "role",
             "VARCHAR",
-            "challenger: the fold's own agents; champion: those in force since.",
+            "challenger: the fold's own agents; champion: those in force after the fold's contest.",
         ),
         Column(
             "part", "VARCHAR", "Window it lies in: calibrate or test; missing between them.", nullable=True
@@ -118,8 +107,15 @@ HEALTH = Table(
 )
 TABLES = (CHAMPION, DECISIONS, HEALTH)
 _SUBJECT = "champion agent"
-_CODE_VERSION = "1"
-_INPUTS = (*ROW_TABLES, PATTERN_MEMORY.full_name, AGENT_FULL.full_name, SPLITS.full_name)
+_CODE_VERSION = "2"
+_INPUTS = (
+    *ROW_TABLES,
+    "features.labels",
+    PATTERN_ENCODER.full_name,
+    PATTERN_MEMORY.full_name,
+    AGENT_FULL.full_name,
+    SPLITS.full_name,
+)
 
 
 @dg.multi_asset(
@@ -137,10 +133,7 @@ def champions(
     """
     import polars as pl
 
-    from engine.agents.trading_agents import TradingAgents, even_account
-    from engine.alpha.walk_forward import SCHEMA_HASH
     from engine.evaluation import attempts as ledger
-    from engine.plots import equity_and_drawdown
 
     inputs = warehouse.versions(_INPUTS)
     known = (
@@ -151,48 +144,44 @@ def champions(
     contests, decided, health = [CHAMPION.empty()], [DECISIONS.empty()], [HEALTH.empty()]
     facts: dict[Table, dict[str, Any]] = {}
     for split in learning_folds(warehouse, settings):
-        rows = with_patterns(
-            warehouse, split.number, agent_rows(warehouse, settings, split.calibrate.start, split.test.end)
+        rows = agent_rows(warehouse, settings, split.calibrate.start, split.test.end)
+        challenger = _Side(
+            fold_agents(warehouse, split.number), pattern_encoder_bytes(warehouse, split.number)
         )
-        challenger = fold_agents(warehouse, split.number)
-        tapes = challenger.decide(rows)
+        walked = challenger.agents.decide(with_patterns(warehouse, split.number, rows))
         held = known.filter(
-            (pl.col("fold") == split.number) & (pl.col("challenger") == challenger.content_hash)
+            (pl.col("fold") == split.number) & (pl.col("challenger") == challenger.agents.content_hash)
         )
         if held.is_empty():
-            content = None if known.is_empty() else known["content"][-1]
-            incumbent = None if content is None else TradingAgents.from_bytes(content, SCHEMA_HASH)
-            row = _contest(known, split, rows, (challenger, tapes), incumbent, settings)
-            contests.append(row)
-            known = pl.concat([known, row])
-            held = row
+            incumbent = _reigning(context, known)
+            seen = None if incumbent is None else incumbent.decide(warehouse, settings, split, rows)
+            held = _contest(known, split, (challenger, walked), (incumbent, seen), settings)
+            contests.append(held)
+            known = pl.concat([known, held])
         last = held.row(-1, named=True)
         context.log.info("fold %s: %s", split.number, last["reason"])
-        facts[CHAMPION] = {
-            "answer": "the challenger is champion"
-            if last["promoted"]
-            else "the champion stays, if there is one",
-            "reason": last["reason"],
-            "last hash": known["hash"][-1],
+        roles = {CHALLENGER_ROLE: (challenger, walked)}
+        champion = _reigning(context, held)
+        if champion is not None:
+            same = champion.agents.content_hash == challenger.agents.content_hash
+            again = walked if same else champion.decide(warehouse, settings, split, rows)
+            roles[CHAMPION_ROLE] = (champion, again)
+        described = {
+            role: _described(tapes, rows, split, role, side.agents.content_hash)
+            for role, (side, tapes) in roles.items()
         }
-        roles = {CHALLENGER_ROLE: (challenger, tapes)}
-        if last["content"] is not None:
-            champion = TradingAgents.from_bytes(last["content"], SCHEMA_HASH)
-            same = champion.content_hash == challenger.content_hash
-            roles[CHAMPION_ROLE] = (champion, tapes if same else champion.decide(rows))
-        curves = {}
-        for role, (agents, walked) in roles.items():
-            decided.append(_described(walked, rows, split, role, agents.content_hash))
-            curves[role] = even_account([one.between(split.test.start, split.test.end) for one in walked])
-        health += _health([one.between(split.test.start, split.test.end) for one in tapes], split)
-        days = curves[CHALLENGER_ROLE]["ts"].to_list()
-        drawn = equity_and_drawdown(
-            days,
-            {role: (1.0 + curve["net_return"]).cum_prod().to_numpy() for role, curve in curves.items()},
-            "Agents in the test window, every symbol the same share, net of costs",
-        )
-        facts[DECISIONS] = {"equity": picture(drawn), **_figures(decided[1])}
-        facts[HEALTH] = shown_rows("alarms", health[-1].filter("alarm"))
+        tested = {
+            role: [one.between(split.test.start, split.test.end) for one in tapes]
+            for role, (_, tapes) in roles.items()
+        }
+        judged = pl.concat([HEALTH.empty(), *_health(tested[CHALLENGER_ROLE], split)])
+        decided += described.values()
+        health.append(judged)
+        facts = {
+            CHAMPION: {**_answer(last), "last hash": known["hash"][-1]},
+            DECISIONS: {"equity": _equity(tested), **_figures(described[CHALLENGER_ROLE])},
+            HEALTH: shown_rows("alarms", judged.filter("alarm")),
+        }
     made = {CHAMPION: pl.concat(contests), DECISIONS: pl.concat(decided), HEALTH: pl.concat(health)}
     ledger.verify(known.select(ledger.ATTEMPTS.names()))
     yield from stored(
@@ -205,6 +194,40 @@ def champions(
         lambda table: facts.get(table, {}),
         append_only=(CHAMPION,),
     )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Agents and the encoder of patterns through which they look: another fold's means something else."""
+
+    agents: "TradingAgents"
+    encoder: bytes
+
+    def decide(
+        self, warehouse: Warehouse, settings: Settings, split: "Split", rows: "pl.DataFrame"
+    ) -> "list[DecidedTape]":
+        """Decide on rows of a fold that is not the agents' own."""
+        from engine.patterns.model import PatternModel
+
+        model = PatternModel.from_bytes(self.encoder)
+        found = looked_up(warehouse, settings, model, split.train.start, split.test.end)
+        return self.agents.decide(rows.join(found, on=["symbol", "ts"], how="left", maintain_order="left"))
+
+
+def _reigning(context: dg.AssetExecutionContext, contests: "pl.DataFrame") -> "_Side | None":
+    """Champion after the last contest; None without one, or if its features are of another recipe."""
+    from engine.agents.trading_agents import TradingAgents
+    from engine.alpha.walk_forward import SCHEMA_HASH
+    from engine.errors import DataError
+
+    content = None if contests.is_empty() else contests["content"][-1]
+    if content is None:
+        return None
+    try:
+        return _Side(TradingAgents.from_bytes(content, SCHEMA_HASH), contests["encoder"][-1])
+    except DataError as error:
+        context.log.warning("the champion cannot decide any more and makes way: %s", error)
+        return None
 
 
 def fold_agents(warehouse: Warehouse, fold: int) -> "TradingAgents":
@@ -221,37 +244,34 @@ def fold_agents(warehouse: Warehouse, fold: int) -> "TradingAgents":
 def _contest(
     known: "pl.DataFrame",
     split: "Split",
-    rows: "pl.DataFrame",
-    candidate: "tuple[TradingAgents, list[DecidedTape]]",
-    incumbent: "TradingAgents | None",
+    challenger: "tuple[_Side, list[DecidedTape]]",
+    incumbent: "tuple[_Side | None, list[DecidedTape] | None]",
     settings: Settings,
 ) -> "pl.DataFrame":
     """Judge both on the calibration window, which neither was trained on; return the row of the contest."""
     import numpy as np
     import polars as pl
 
-    from engine.agents.trading_agents import even_account
+    from engine.agents.contest import contest
     from engine.evaluation import attempts as ledger
+    from engine.evaluation.promotion_gate import PromotionGate
 
     start, end = split.calibrate.start, split.calibrate.end
-    challenger, decided = candidate
-    new = [one.between(start, end) for one in decided]
-    returns = even_account(new)
-    before = (
-        even_account(new, held=1.0)["net_return"]
-        if incumbent is None
-        else even_account(incumbent.decide(rows.filter(split.calibrate.mask())))["net_return"]
-    )
+    (new, decided), (old, before) = challenger, incumbent
     chain = known.select(ledger.ATTEMPTS.names())
-    decision = _asked(returns, before, new, ledger.next_alpha(chain, _SUBJECT), settings)
-    bars = returns["net_return"].to_numpy()
+    held = contest(
+        [one.between(start, end) for one in decided],
+        None if before is None else [one.between(start, end) for one in before],
+        alpha=ledger.next_alpha(chain, _SUBJECT),
+        gate=PromotionGate(seed=settings.seed),
+    )
     attempt = ledger.attempt_of(
-        decision,
+        held.decision,
         moment=datetime.now(UTC).replace(tzinfo=None),
         subject=_SUBJECT,
-        sharpes=np.array([bars.mean() / bars.std()]) if bars.std() > 0 else None,
+        sharpes=None if held.sharpe is None else np.array([held.sharpe]),
     )
-    champion = challenger if decision.promote else incumbent
+    champion = new if held.decision.promote else old
     return (
         ledger.append(chain, attempt)
         .tail(1)
@@ -259,32 +279,34 @@ def _contest(
             fold=pl.lit(split.number, pl.Int64),
             window_start=pl.lit(start, pl.Datetime("us")),
             window_end=pl.lit(end, pl.Datetime("us")),
-            challenger=pl.lit(challenger.content_hash),
-            incumbent=pl.lit(None if incumbent is None else incumbent.content_hash, pl.String),
-            champion=pl.lit(None if champion is None else champion.content_hash, pl.String),
-            content=pl.lit(None if champion is None else champion.to_bytes(), pl.Binary),
+            challenger=pl.lit(new.agents.content_hash),
+            incumbent=pl.lit(None if old is None else old.agents.content_hash, pl.String),
+            champion=pl.lit(None if champion is None else champion.agents.content_hash, pl.String),
+            content=pl.lit(None if champion is None else champion.agents.to_bytes(), pl.Binary),
+            encoder=pl.lit(None if champion is None else champion.encoder, pl.Binary),
         )
         .select(CHAMPION.column_names)
     )
 
 
-def _asked(
-    returns: "pl.DataFrame",
-    before: "pl.Series",
-    decided: "list[DecidedTape]",
-    alpha: float,
-    settings: Settings,
-) -> "Decision":
-    """Ask the promotion gate, on returns bar by bar."""
-    from engine.evaluation.promotion_gate import PromotionGate
+def _answer(held: "dict[str, Any]") -> dict[str, Any]:
+    """Say on the asset's page how a contest ended."""
+    stays = "the champion stays" if held["champion"] else "there is no champion yet"
+    return {"answer": "the challenger is champion" if held["promoted"] else stays, "reason": held["reason"]}
 
-    trades = sum(int((one.outcomes.turnover > 0).sum()) for one in decided)
-    return PromotionGate(seed=settings.seed).decide(
-        before.to_numpy(),
-        {CHALLENGER_ROLE: returns["net_return"].to_numpy()},
-        alpha=alpha,
-        trades={CHALLENGER_ROLE: trades},
+
+def _equity(tested: "dict[str, list[DecidedTape]]") -> dg.MetadataValue:
+    """Draw what the agents of each role earned in the test window."""
+    from engine.agents.trading_agents import even_account
+    from engine.plots import equity_and_drawdown
+
+    accounts = {role: even_account(tapes) for role, tapes in tested.items()}
+    drawn = equity_and_drawdown(
+        accounts[CHALLENGER_ROLE]["ts"].to_list(),
+        {role: (1.0 + account["net_return"]).cum_prod().to_numpy() for role, account in accounts.items()},
+        "Agents in the test window, every symbol the same share, net of costs",
     )
+    return picture(drawn)
 
 
 def _described(

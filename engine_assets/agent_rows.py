@@ -11,7 +11,7 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-    from engine.evaluation.splits import Split
+    from engine.evaluation.splits import Window
 
 __all__ = ["ROW_TABLES", "agent_rows", "fold_synthetic_rows"]
 
@@ -50,16 +50,25 @@ def agent_rows(warehouse: Warehouse, settings: Settings, start: datetime, end: d
 
 
 def fold_synthetic_rows(
-    warehouse: Warehouse, settings: Settings, split: Split, before: int
-) -> pl.DataFrame | None:
-    """Synthetic bars that a fold may train on, and so many real ones before each window; None without any."""
-    from engine.agents.synthetic_rows import synthetic_rows
+    warehouse: Warehouse, settings: Settings, fold: int, part: Window, before: int
+) -> pl.DataFrame:
+    """Synthetic bars that a fold may train on, and so many real ones before each window.
 
-    windows = warehouse.frame(_WINDOWS_SQL, [split.number])
+    They take the place of bars of `part`, which is what is learned from: context and neighbours are real.
+
+    Raises
+    ------
+    NotEnoughDataError
+        If the fold has no synthetic window, or there is no real one that it could take the place of.
+    """
+    from engine.agents.synthetic_rows import synthetic_rows
+    from engine.errors import NotEnoughDataError
+
+    windows = warehouse.frame(_WINDOWS_SQL, [fold])
     if windows.is_empty():
-        return None
-    start, end = split.train.start, split.train.end
-    bars = _with_funding(warehouse, settings, start, end, warehouse.frame(_INPUTS_SQL, [start, end]))
+        raise NotEnoughDataError("no synthetic window passed its tests")
+    span = part.start, part.end
+    bars = _with_funding(warehouse, settings, *span, warehouse.frame(_INPUTS_SQL, [*span]))
     return synthetic_rows(windows, bars, before=before, seed=settings.seed)
 
 

@@ -10,13 +10,12 @@ from engine_assets.agent_rows import ROW_TABLES, agent_rows, fold_synthetic_rows
 from engine_assets.patterns import (
     PATTERN_ENCODER,
     PATTERN_MEMORY,
-    learning_folds,
     read_pattern_model,
     with_coordinates,
 )
 from engine_assets.table_asset import Made, asset_key, table_asset
 from engine_assets.training import REGISTRY, SHARES, kept_features
-from engine_assets.windows import SPLITS
+from engine_assets.windows import SPLITS, learning_folds
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from engine.agents.pipeline import Progress, RLTrainingPipeline, TrainedAgent, Training
     from engine.agents.training_data import TrainingData
     from engine.agents.training_update import TrainingUpdate
-    from engine.evaluation.splits import Split
+    from engine.evaluation.splits import Split, Window
 
 __all__ = [
     "AGENT_FULL",
@@ -68,7 +67,8 @@ _STAGES = {
 }
 AGENT_FULL = _STAGES["ALL"]
 TABLES = tuple(_STAGES.values())
-_CODE_VERSION = "1"
+_PATTERN_COLUMNS = tuple(name for name in PATTERN_MEMORY.column_names if name not in PATTERN_MEMORY.key)
+_CODE_VERSION = "2"
 _INPUTS = (
     *ROW_TABLES,
     "alternative.alternative_features",
@@ -117,7 +117,7 @@ def agent_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
     """
     regimes = ("p_trend", "p_range", "p_panic")
     kept = tuple(name for name in kept_features(warehouse, fold) if name not in regimes)
-    return (*kept, *PATTERN_MEMORY.column_names[3:])
+    return (*kept, *_PATTERN_COLUMNS)
 
 
 def with_patterns(warehouse: Warehouse, fold: int, rows: "pl.DataFrame") -> "pl.DataFrame":
@@ -126,24 +126,33 @@ def with_patterns(warehouse: Warehouse, fold: int, rows: "pl.DataFrame") -> "pl.
     return rows.join(found, on=["symbol", "ts"], how="left", maintain_order="left")
 
 
-def fold_data(warehouse: Warehouse, settings: Settings, split: "Split") -> "TrainingData":
+def fold_data(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings, split: "Split"
+) -> "TrainingData":
     """Training window of a fold, laid out for agents, with the synthetic windows that it may train on."""
+    from engine.errors import NotEnoughDataError
+
+    window, fold = split.train, split.number
+    pipeline = training_pipeline(settings)
+    rows = with_patterns(warehouse, fold, agent_rows(warehouse, settings, window.start, window.end))
+    try:
+        synthetic = _synthetic(warehouse, settings, fold, pipeline.learning_part(window))
+    except NotEnoughDataError as error:
+        context.log.info("fold %s: nothing synthetic: %s", fold, error)
+        synthetic = None
+    return pipeline.prepare(rows, agent_features(warehouse, fold), window, split.purge, synthetic)
+
+
+def _synthetic(warehouse: Warehouse, settings: Settings, fold: int, part: "Window") -> "pl.DataFrame":
+    """Synthetic bars with what agents look at; what followed windows like them is unknown."""
     import polars as pl
 
     from engine.patterns.windows import LENGTH
 
-    window, fold = split.train, split.number
-    rows = with_patterns(warehouse, fold, agent_rows(warehouse, settings, window.start, window.end))
-    synthetic = fold_synthetic_rows(warehouse, settings, split, before=LENGTH)
-    if synthetic is not None:
-        synthetic = with_coordinates(read_pattern_model(warehouse, fold), synthetic, settings)
-        unknown = [name for name in PATTERN_MEMORY.column_names if name not in (*synthetic.columns, "fold")]
-        synthetic = synthetic.filter("synthetic").with_columns(
-            pl.lit(None, pl.Float64).alias(name) for name in unknown
-        )
-    return training_pipeline(settings).prepare(
-        rows, agent_features(warehouse, fold), window, split.purge, synthetic
-    )
+    rows = fold_synthetic_rows(warehouse, settings, fold, part, before=LENGTH)
+    rows = with_coordinates(read_pattern_model(warehouse, fold), rows, settings)
+    unknown = [name for name in _PATTERN_COLUMNS if name not in rows.columns]
+    return rows.filter("synthetic").with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
 
 
 def agent_assets() -> list[dg.AssetsDefinition]:
@@ -181,7 +190,7 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
         inputs = json.dumps(warehouse.versions([*_INPUTS, *earlier]), sort_keys=True)
         rows, report = [], pl.DataFrame()
         for split in learning_folds(warehouse, settings):
-            data = fold_data(warehouse, settings, split)
+            data = fold_data(context, warehouse, settings, split)
             parent = None if before is None else _stored(warehouse, before, split.number)
             training = (
                 pipeline.begin(data)
@@ -192,14 +201,13 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
                 pipeline.train_stage(training, data, _streaming(context, table, split.number))
             else:
                 context.log.info("fold %s: too few bars for the stage %s, passed over", split.number, stage)
-            packed = pack_training(training)
             agent = pipeline.finish(training, data)
             report = agent.report
             rows.append(
                 {
                     **_described(agent, split, stage, inputs),
                     "parent": None if parent is None else parent["content_hash"],
-                    "training": packed if stage != "ALL" else None,
+                    "training": None if stage == "ALL" else pack_training(training),
                 }
             )
             if stage == "ALL" and settings.work.agent_tuning_evaluations:

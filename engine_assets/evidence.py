@@ -69,11 +69,13 @@ ATTEMPTS = Table(
         Column("kind", "VARCHAR", "search, manual or failed."),
         Column("searched", "BIGINT", "Candidates looked at."),
         Column("statistic", "DOUBLE", "Improvement of the best in standard errors.", nullable=True),
-        Column("p_value", "DOUBLE", "Adjusted for all candidates searched.", nullable=True),
+        Column(
+            "p_value", "DOUBLE", "Of no improvement, adjusted for all candidates searched.", nullable=True
+        ),
         Column("alpha", "DOUBLE", "Level it was tested at."),
         Column("promoted", "BOOLEAN", "Whether one passed the gate."),
         Column("reason", "VARCHAR", "Why, in words."),
-        Column("sharpe_mean", "DOUBLE", "Mean of the candidates' Sharpe ratios a day.", nullable=True),
+        Column("sharpe_mean", "DOUBLE", "Mean of the candidates' Sharpe ratios a period.", nullable=True),
         Column("sharpe_variance", "DOUBLE", "Their variance.", nullable=True),
         Column("previous_hash", "VARCHAR", "Of the row before."),
         Column("hash", "VARCHAR", "Of this row."),

@@ -13,13 +13,13 @@ from engine_assets.agent_rows import agent_rows
 from engine_assets.agents import AGENT_FULL, with_patterns
 from engine_assets.calibration import CALIBRATED, predicted
 from engine_assets.changepoints import CHANGEPOINTS
-from engine_assets.patterns import PATTERN_MEMORY, learning_folds, read_pattern_model
+from engine_assets.patterns import PATTERN_MEMORY, read_pattern_model
 from engine_assets.portfolio import TARGETS, decision_config, market, prices_and_funding
 from engine_assets.regimes import MARKET_REGIMES, walk_regimes
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
 from engine_assets.table_asset import asset_key
 from engine_assets.transitions import TRANSITION_RISK, TRANSITION_WARMUP, transition_inputs, walk_risks
-from engine_assets.windows import read_splits
+from engine_assets.windows import learning_folds, read_splits
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 

@@ -2,13 +2,14 @@
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from engine_assets.table_asset import Made, table_asset
 from engine_assets.training import REGISTRY
-from engine_assets.windows import SPLITS, read_splits
+from engine_assets.windows import SPLITS, learning_folds
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -16,15 +17,15 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-    from engine.evaluation.splits import Split
     from engine.patterns.model import PatternModel
 
 __all__ = [
     "PATTERN_ENCODER",
     "PATTERN_MEMORY",
     "TABLES",
-    "learning_folds",
+    "looked_up",
     "pattern_encoder",
+    "pattern_encoder_bytes",
     "pattern_memory",
     "read_pattern_model",
     "with_coordinates",
@@ -62,20 +63,36 @@ PATTERN_MEMORY = Table(
 )
 TABLES = (PATTERN_ENCODER, PATTERN_MEMORY)
 _CODE_VERSION = "1"
+_LABELS_SQL = """
+    SELECT symbol, ts, horizon, label, label_end FROM features.labels
+    WHERE ts >= ? AND ts < ? ORDER BY symbol, ts
+"""
 _ROWS_SQL = "SELECT * FROM features.matrix WHERE ts >= ? AND ts < ? ORDER BY symbol, ts"
 
 
-def learning_folds(warehouse: Warehouse, settings: Settings) -> "tuple[Split, ...]":
-    """Folds for which encoders and agents are trained: the newest ones."""
-    return read_splits(warehouse)[-settings.work.agent_folds :]
+def pattern_encoder_bytes(warehouse: Warehouse, fold: int) -> bytes:
+    """Read the encoder of a fold as it is stored."""
+    stored = warehouse.frame("SELECT content FROM models.pattern_encoder WHERE fold = ?", [fold])
+    content: bytes = stored["content"][0]
+    return content
 
 
 def read_pattern_model(warehouse: Warehouse, fold: int) -> "PatternModel":
     """Read the encoder of a fold with its scaler and projection."""
     from engine.patterns.model import PatternModel
 
-    stored = warehouse.frame("SELECT content FROM models.pattern_encoder WHERE fold = ?", [fold])
-    return PatternModel.from_bytes(stored["content"][0])
+    return PatternModel.from_bytes(pattern_encoder_bytes(warehouse, fold))
+
+
+def looked_up(
+    warehouse: Warehouse, settings: Settings, model: "PatternModel", start: datetime, end: datetime
+) -> "pl.DataFrame":
+    """Look every bar from start to end up in the past of that stretch; the table's columns but `fold`."""
+    from engine.patterns.features import pattern_features, remember
+
+    windows = model.windows(warehouse.frame(_ROWS_SQL, [start, end]), settings.bar_duration)
+    labels = warehouse.frame(_LABELS_SQL, [start, end])
+    return pattern_features(model, windows, remember(model, windows, labels))
 
 
 def with_coordinates(model: "PatternModel", rows: "pl.DataFrame", settings: Settings) -> "pl.DataFrame":
@@ -155,19 +172,10 @@ def pattern_memory(context: dg.AssetExecutionContext, warehouse: Warehouse, sett
     """Embed every bar once and find what followed the windows of its past that look alike."""
     import polars as pl
 
-    from engine.patterns.features import pattern_features, remember
-
     parts = [PATTERN_MEMORY.empty()]
     for split in learning_folds(warehouse, settings):
-        span = [split.train.start, split.test.end]
         model = read_pattern_model(warehouse, split.number)
-        windows = model.windows(warehouse.frame(_ROWS_SQL, span), settings.bar_duration)
-        labels = warehouse.frame(
-            "SELECT symbol, ts, horizon, label, label_end FROM features.labels WHERE ts >= ? AND ts < ? "
-            "ORDER BY symbol, ts",
-            span,
-        )
-        found = pattern_features(model, windows, remember(model, windows, labels))
+        found = looked_up(warehouse, settings, model, split.train.start, split.test.end)
         parts.append(
             found.with_columns(fold=pl.lit(split.number, pl.Int64))
             .select(PATTERN_MEMORY.column_names)

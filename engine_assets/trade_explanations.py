@@ -8,8 +8,9 @@ import dagster as dg
 from engine_assets.agent_decisions import DECISIONS, fold_agents
 from engine_assets.agent_rows import ROW_TABLES, agent_rows
 from engine_assets.agents import AGENT_FULL, with_patterns
-from engine_assets.patterns import PATTERN_MEMORY, learning_folds
+from engine_assets.patterns import PATTERN_MEMORY
 from engine_assets.table_asset import Made, table_asset
+from engine_assets.windows import learning_folds
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse

@@ -14,7 +14,7 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     from engine.evaluation.splits import Split
 
-__all__ = ["SPLITS", "read_splits", "splits"]
+__all__ = ["SPLITS", "learning_folds", "read_splits", "splits"]
 
 _WINDOWS = ("train", "calibrate", "test")
 SPLITS = Table(
@@ -91,3 +91,8 @@ def read_splits(warehouse: Warehouse) -> "tuple[Split, ...]":
         )
         for row in rows.iter_rows(named=True)
     )
+
+
+def learning_folds(warehouse: Warehouse, settings: Settings) -> "tuple[Split, ...]":
+    """Read the folds for which encoders and agents are trained: the newest ones."""
+    return read_splits(warehouse)[-settings.work.agent_folds :]

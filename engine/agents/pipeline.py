@@ -22,7 +22,7 @@ from engine.agents.policies import policy_factory
 from engine.agents.replayed import ReplayConfig
 from engine.agents.starts import startable
 from engine.agents.tape import MarketTape
-from engine.agents.training_data import TrainingData, training_data
+from engine.agents.training_data import TrainingData, learning_part, training_data
 from engine.agents.training_update import TrainingUpdate
 from engine.evaluation.improvements import Improvements
 from engine.evaluation.splits import Window
@@ -256,6 +256,10 @@ class RLTrainingPipeline:
         self.train_stage(training, own)
         return None if training.best is untuned else self.finish(training, own)
 
+    def learning_part(self, window: Window) -> Window:
+        """Part of a training window that is learned from."""
+        return learning_part(window, self.config.validation_share)
+
     def prepare(
         self,
         data: pl.DataFrame,
@@ -350,6 +354,7 @@ class RLTrainingPipeline:
             total = self.config.updates_per_evaluation * self._evaluations(training.curriculum.config)
             training.agent.policy.anneal(min(1.0, update.update / total))
         if training.schedule is not None:
+            # Trades in whole turns of an account: a position changed by a fifth is a fifth of one.
             training.schedule.step(
                 update.win_rate,
                 None if training.stage == ALL else training.stage,

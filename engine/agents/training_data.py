@@ -13,7 +13,7 @@ from engine.errors import NotEnoughDataError
 from engine.evaluation.splits import Window
 from engine.features.scaling import Scaler
 
-__all__ = ["TrainingData", "training_data"]
+__all__ = ["TrainingData", "learning_part", "training_data"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,19 @@ class TrainingData:
     validation: MarketTape
     scaler: Scaler
     window: Window
+
+
+def learning_part(window: Window, validation_share: float) -> Window:
+    """First part of a training window, which is learned from; the rest is for validation.
+
+    Raises
+    ------
+    ValueError
+        If the share is not within 0 and 1.
+    """
+    if not 0.0 < validation_share < 1.0:
+        raise ValueError(f"validation_share = {validation_share} must lie between 0 and 1")
+    return Window(window.start, window.end - (window.end - window.start) * validation_share)
 
 
 def training_data(
@@ -66,15 +79,18 @@ def training_data(
     Raises
     ------
     NotEnoughDataError
-        If a part has no row.
+        If a part has no row, or the purge takes all of the second.
     ValueError
         If the share is out of its bounds.
     """
-    if not 0.0 < validation_share < 1.0:
-        raise ValueError(f"validation_share = {validation_share} must lie between 0 and 1")
     known = rows.filter(window.mask() & pl.col("volatility").is_not_null())
-    cut = window.end - (window.end - window.start) * validation_share
-    first, rest = Window(window.start, cut), Window(min(cut + purge, window.end - purge), window.end)
+    first = learning_part(window, validation_share)
+    if first.end + purge >= window.end:
+        raise NotEnoughDataError(
+            f"nothing is left to validate on between {first.end}, a purge of {purge} and {window.end}: "
+            "give a longer training window"
+        )
+    rest = Window(first.end + purge, window.end)
     for name, part in (("learn from", first), ("validate on", rest)):
         if known.filter(part.mask()).is_empty():
             raise NotEnoughDataError(
