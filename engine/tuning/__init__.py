@@ -1,0 +1,1 @@
+"""The live algorithm, its parameters, and how they are trained safely."""
