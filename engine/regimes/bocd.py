@@ -240,9 +240,9 @@ class BOCDRegimeDetector:
         self._last[streams] = ts[begin[1:] - 1]
         names = pl.Series(ACTIONS, dtype=pl.String)
         return rows.select("symbol", "ts").with_columns(
-            pl.Series("p_mean", p[:, MEAN]).fill_nan(None),
-            pl.Series("p_volatility", p[:, VOLATILITY]).fill_nan(None),
-            pl.Series("p_changepoint", np.maximum(p[:, MEAN], p[:, VOLATILITY])).fill_nan(None),
+            pl.Series("p_mean", p[:, MEAN], nan_to_null=True),
+            pl.Series("p_volatility", p[:, VOLATILITY], nan_to_null=True),
+            pl.Series("p_changepoint", np.maximum(p[:, MEAN], p[:, VOLATILITY]), nan_to_null=True),
             pl.Series("run_length_mean", length[:, MEAN]),
             pl.Series("run_length_volatility", length[:, VOLATILITY]),
             names.gather(action).alias("action"),

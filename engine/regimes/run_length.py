@@ -23,7 +23,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.regimes.run_length_powers import power, wide_vectors
+from engine.regimes.run_length_powers import exp2, log2, wide_vectors
 
 __all__ = [
     "EXACT",
@@ -129,10 +129,11 @@ def absorb(x, kept, runs, prior, hazard):  # type: ignore[no-untyped-def]  # pra
     runs[_N, kept], runs[_MASS, kept] = 0.0, hazard / (1.0 - hazard)
     runs[_MEAN, kept], runs[_BETA, kept], runs[_RATIO, kept] = prior[0], prior[3], prior[4]
 
-    # Loops without a branch, over all places: the compiler turns them into vector instructions. No view of a
-    # row, for references to it would be counted at every call. One root and one division give all that the
-    # formulas divide by, for these take longest. What all densities have in common, pi and the chance that a
-    # segment goes on, falls out with the sum.
+    # Loops without a branch, over all places: the compiler turns them into vector instructions. Short ones,
+    # so that the processor works on several vectors at once and does not wait for each step of one. No view
+    # of a row, for references to it would be counted at every call. One root and one division give all that
+    # the formulas divide by, for these take longest. What all densities have in common, pi and the chance
+    # that a segment goes on, falls out with the sum.
     for i in range(runs.shape[1]):
         n, beta, ratio = runs[_N, i], runs[_BETA, i], runs[_RATIO, i]
         kappa = kappa_0 + n
@@ -148,14 +149,35 @@ def absorb(x, kept, runs, prior, hazard):  # type: ignore[no-untyped-def]  # pra
         runs[_BETA, i] = beta * growth
         runs[_RATIO, i] = alpha * alpha * spread * (root * root)
         runs[_GROWTH, i] = growth
+    for i in range(runs.shape[1]):
+        runs[_GROWTH, i] = -(alpha_0 + 0.5 * runs[_N, i]) * log2(runs[_GROWTH, i])
     total = 0.0
     for i in range(runs.shape[1]):
-        runs[_MASS, i] *= power(runs[_GROWTH, i], -(alpha_0 + 0.5 * runs[_N, i]))
+        runs[_MASS, i] *= exp2(runs[_GROWTH, i])
         total += runs[_MASS, i]
     scale = 1.0 / total
     for i in range(runs.shape[1]):
         runs[_MASS, i] *= scale
     return kept + 1
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _ranks(values):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Values that are not negative, as integers in the same order.
+
+    The compiler has vector instructions for the least and greatest of integers, not for those of numbers that
+    might be NaN.
+    """
+    return values.view(np.int64)
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _first(value, values):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Where a value is that is among the values."""
+    at = 0
+    while values[at] != value:
+        at += 1
+    return at
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath=_FASTMATH)
@@ -167,22 +189,23 @@ def _join_alike(runs, kept):  # type: ignore[no-untyped-def]  # pragma: no cover
     and so do the `EXACT` youngest. An eighth is joined at once, for the search to be rare.
     """
     n, mass, loss = runs[_N], runs[_MASS], runs[_GROWTH]
-    last = kept - EXACT
-    for i in range(1, last):
-        both = mass[i - 1] * mass[i]
-        loss[i] = both * both * (n[i - 1] - n[i]) / n[i]
+    pairs = kept - EXACT - 1
+    for i in range(pairs):
+        both = mass[i] * mass[i + 1]
+        loss[i] = both * both * (n[i] - n[i + 1]) / n[i + 1]
+    rank = _ranks(loss)
     for _ in range(kept // 8):
-        least, at = loss[1], 1
-        for i in range(2, last):
-            if loss[i] < least:
-                least, at = loss[i], i
-        older, younger = mass[at - 1], mass[at]
+        least = rank[0]
+        for i in range(pairs):
+            least = min(least, rank[i])
+        at = _first(least, rank)
+        older, younger = mass[at], mass[at + 1]
         share = younger / max(older + younger, _TINY)
         for part in range(PARTS - 1):
-            runs[part, at - 1] += share * (runs[part, at] - runs[part, at - 1])
-        mass[at - 1] = older + younger
-        n[at] = 0.0
-        loss[at - 1] = loss[at] = loss[at + 1] = _NEVER
+            runs[part, at] += share * (runs[part, at + 1] - runs[part, at])
+        mass[at] = older + younger
+        n[at + 1] = 0.0
+        loss[max(at - 1, 0)] = loss[at] = loss[at + 1] = _NEVER
     left = 0
     for i in range(kept):
         if n[i] > 0.0:
@@ -207,11 +230,11 @@ def short_mass(kept, runs, longest):  # type: ignore[no-untyped-def]  # pragma: 
 @nb.njit(cache=True, error_model="numpy")
 def most_probable(kept, runs):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Most probable run length."""
-    best = 0
+    rank = _ranks(runs[_MASS])
+    most = rank[0]
     for i in range(kept):
-        if runs[_MASS, i] > runs[_MASS, best]:
-            best = i
-    return round(runs[_N, best])
+        most = max(most, rank[i])
+    return round(runs[_N, _first(most, rank)])
 
 
 @nb.njit(cache=True, error_model="numpy")

@@ -9,6 +9,8 @@ from engine.regimes.run_length import (
     PARTS,
     RunLengths,
     SegmentPrior,
+    absorb,
+    empty_runs,
     most_probable,
     short_mass,
 )
@@ -97,6 +99,48 @@ def test_survives_what_no_segment_expects() -> None:
     for x in (1e8, -1e100, 0.0, 1e-300):
         assert stream.update(np.array([x]))[0] >= 1
         assert abs(stream.posterior(6_000).sum() - 1.0) < 1e-9
+
+
+def joined(n: np.ndarray, mass: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Join `count` pairs, one after another by their loss, none of which has a part in two."""
+    loss = ((mass[:-1] * mass[1:]) ** 2 * (n[:-1] - n[1:]) / n[1:])[: n.size - EXACT - 1]
+    taken = np.zeros(n.size, bool)
+    younger: list[int] = []
+    n, mass = n.copy(), mass.copy()
+    for at in np.argsort(loss, kind="stable"):
+        if len(younger) < count and not taken[at : at + 2].any():
+            taken[at : at + 2] = True
+            total = mass[at] + mass[at + 1]
+            n[at] += mass[at + 1] / max(total, 1e-300) * (n[at + 1] - n[at])
+            mass[at] = total
+            younger.append(int(at) + 1)
+    return np.delete(n, younger), np.delete(mass, younger)
+
+
+@pytest.mark.parametrize("alike", [0, 20, 40])
+@pytest.mark.parametrize("most", [2 * EXACT, 131])
+def test_joins_the_pairs_that_lose_least(most: int, alike: int) -> None:
+    rng = np.random.default_rng(most)
+    runs, prior = empty_runs(most=most), SegmentPrior()
+    runs[0] = np.sort(rng.choice(np.arange(1, 5 * most), most, replace=False))[::-1]
+    runs[1] = rng.dirichlet(np.full(most, 0.3))
+    runs[1, rng.choice(most, alike, replace=False)] = 0.0
+    n, mass = joined(runs[0], runs[1], most // 8)
+    kept = absorb(0.3, most, runs, prior.as_array(), 0.01)
+    assert kept == most - most // 8 + 1
+    assert np.allclose(runs[0, :kept], np.append(n + 1, 1.0), rtol=1e-12)
+    assert np.array_equal(runs[1, : kept - 1] > 0, mass > 0)
+    assert (runs[1, kept:] == 0).all()
+
+
+def test_of_equally_probable_run_lengths_the_longest_counts() -> None:
+    runs = empty_runs(most=48)
+    runs[0, :4], runs[1, :4] = [70, 40, 8, 1], [0.1, 0.4, 0.4, 0.1]
+    assert most_probable(4, runs) == 40
+    runs[1, :4] = [0.3, 0.1, 0.3, 0.3]
+    assert most_probable(4, runs) == 70
+    runs[1, :4] = [0.0, 0.0, 0.0, 1.0]
+    assert most_probable(4, runs) == 1
 
 
 def test_one_observation_is_no_segment_yet() -> None:

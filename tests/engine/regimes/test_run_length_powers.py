@@ -1,14 +1,14 @@
 import numba as nb
 import numpy as np
 
-from engine.regimes.run_length_powers import power
+from engine.regimes.run_length_powers import exp2, log2
 
 
 @nb.njit
-def powers(base, exponent):
+def powers(base, exponent):  # type: ignore[no-untyped-def]
     out = np.empty(base.size)
     for i in range(base.size):
-        out[i] = power(base[i], exponent[i])
+        out[i] = exp2(exponent[i] * log2(base[i]))
     return out
 
 
