@@ -35,18 +35,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from engine.agents.market_rows import market_rows
 from engine.alpha.bandit import AlphaEngineBandit, BanditConfig
 from engine.alpha.bandit_regret import play
 from engine.alpha.bandit_scores import compare
 from engine.alpha.bandit_walk import walk
 from engine.alpha.coordinator import TRADES, default_engines
 from engine.alpha.trade_outcomes import TradeOutcomes
-from engine.alternative.features import alternative_features
-from engine.evaluation.panel import funding_panel, panel_from_candles
-from engine.features.catalogue import CATALOGUE
-from engine.market.segments import segments
 from engine.market.simulator import VERSION, MarketSimulator, Mode
-from engine.regimes.history import walk_forward_regimes
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime.fromisoformat("2022-01-01")
@@ -84,32 +80,10 @@ def market(seed: int, mode: Mode) -> pl.DataFrame:
     if path is not None and path.is_file():
         return pl.read_parquet(path)
     simulated = MarketSimulator(SYMBOLS, seed=seed, mode=mode).simulate(START, BARS)
-    candles = simulated.candles.with_columns(segment=segments(simulated.candles, HOUR)).with_columns(
-        log_return=(pl.col("close") / pl.col("close").shift(1)).log().over("symbol", "segment")
-    )
-    alternative = alternative_features(candles.select("symbol", "ts"), simulated.observations, HOUR)
-    regimes = walk_forward_regimes(
-        candles, HOUR, refit=180 * DAY, warmup=45 * DAY, lookback=365 * DAY, alternative=alternative
-    ).rows
-    panel = panel_from_candles(candles, HOUR)
-    due = funding_panel(simulated.observations, panel)
+    rows = market_rows(simulated.candles, simulated.observations, HOUR, regime_refit=180 * DAY).rows
     # A long decided on bar t pays what falls due at the open of t+2, the end of its first bar.
-    paid = np.vstack([due[2:], np.zeros((2, len(panel.symbols)))])
-    funding = pl.DataFrame(
-        {
-            "symbol": np.repeat(panel.symbols, len(panel.times)),
-            "ts": np.tile(panel.times, len(panel.symbols)),
-            "funding": paid.T.ravel(),
-        }
-    )
-    rows = (
-        CATALOGUE.compute(candles.join(alternative, on=["symbol", "ts"]))
-        .join(candles.select("symbol", "ts", "segment", "open"), on=["symbol", "ts"])
-        .join(regimes.select("symbol", "ts", "regime"), on=["symbol", "ts"], how="left")
-        .join(funding, on=["symbol", "ts"])
-        .with_columns(volatility=pl.col("volatility_168"))
-        .sort("symbol", "ts")
-    )
+    paid = pl.col("funding").shift(-2).over("symbol", "segment").fill_null(0.0)
+    rows = rows.with_columns(paid)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows.write_parquet(path)

@@ -23,6 +23,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -32,11 +33,10 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.decomposition import PCA
 
-from engine.alternative.features import alternative_features
+from engine.agents.market_rows import market_rows
 from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
 from engine.features.labels import labels
-from engine.market.segments import segments
 from engine.market.simulator import MarketSimulator
 from engine.patterns.embedding_quality import effective_rank, uniformity
 from engine.patterns.encoder import TransformerPatternMatcher
@@ -45,7 +45,7 @@ from engine.patterns.memory import MemoryStore
 from engine.patterns.model import train_pattern_model
 from engine.patterns.windows import CANDLE_CHANNELS, LENGTH, PatternWindows
 
-__all__ = ["market_rows", "precision"]
+__all__ = ["precision", "rows_with_truth"]
 
 Floats = NDArray[np.float32]
 HOUR = timedelta(hours=1)
@@ -56,18 +56,11 @@ BARS, TRAINED, EVERY, TOP_K, HORIZON, EMBARGO = 13_000, 0.6, 19, 10, 24, 6
 TIMES = ("train_seconds", "embed_seconds", "features_seconds")
 
 
-def market_rows(seed: int, bars: int = BARS, symbols: list[str] = SYMBOLS) -> pl.DataFrame:
-    """Simulate candles with the features of the catalogue and the true regime."""
+def rows_with_truth(seed: int, bars: int = BARS, symbols: Sequence[str] = SYMBOLS) -> pl.DataFrame:
+    """Simulate the rows of a market, with the true regime in place of the filtered one."""
     market = MarketSimulator(symbols, HOUR, seed).simulate(START, bars)
-    candles = market.candles.with_columns(
-        segment=segments(market.candles, HOUR),
-        log_return=(pl.col("close") / pl.col("close").shift(1)).log().over("symbol"),
-    )
-    alternative = alternative_features(candles, market.observations, HOUR)
-    features = CATALOGUE.compute(candles.join(alternative, on=["symbol", "ts"], maintain_order="left"))
-    return candles.join(features, on=["symbol", "ts"], maintain_order="left").join(
-        market.truth.select("ts", "regime"), on="ts", how="left", maintain_order="left"
-    )
+    rows = market_rows(market.candles, market.observations, HOUR).rows.drop("regime")
+    return rows.join(market.truth.select("ts", "regime"), on="ts", how="left", maintain_order="left")
 
 
 def precision(
@@ -121,7 +114,7 @@ def contenders(rows: pl.DataFrame, windows: PatternWindows, cut: datetime) -> di
 
 def study(seed: int) -> dict[str, float]:
     """Score all on one market, and time the encoder's work."""
-    rows = market_rows(seed)
+    rows = rows_with_truth(seed)
     cut = START + int(TRAINED * BARS) * HOUR
     started = time.perf_counter()
     model, report = train_pattern_model(rows, Window(START, cut), HOUR, seed=seed)

@@ -38,6 +38,7 @@ from engine.portfolio.daily_closes import daily_closes
 from engine.portfolio.optimizer import PortfolioRiskOptimizer
 from engine.portfolio.rebalance import drifted_weights, no_trade_band
 from engine.portfolio.risk_budget import inverse_volatility
+from engine.regimes.names import REGIME_COLUMNS
 from resources.warehouse import Warehouse
 
 Floats = NDArray[np.float64]
@@ -72,7 +73,7 @@ def daily_market(candles: pl.DataFrame, regimes: pl.DataFrame) -> Market:
         .agg((pl.col("close") * pl.col("volume")).sum().alias("traded"))
         .pivot(on="symbol", index="day", values="traded")
     )
-    probabilities = regimes.group_by(day).agg(pl.col("p_trend", "p_range", "p_panic").mean())
+    probabilities = regimes.group_by(day).agg(pl.col(REGIME_COLUMNS).mean())
     wide = closes.join(traded, on="day", how="left", suffix=" traded", maintain_order="left").join(
         probabilities, on="day", how="left", maintain_order="left"
     )
@@ -88,7 +89,7 @@ def daily_market(candles: pl.DataFrame, regimes: pl.DataFrame) -> Market:
         wide["day"].to_list(),
         change,
         np.nan_to_num(matrix([f"{s} traded" for s in symbols])),
-        matrix(["p_trend", "p_range", "p_panic"]),
+        matrix(list(REGIME_COLUMNS)),
     )
 
 

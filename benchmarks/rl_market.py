@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,10 +9,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.agents.environment import EnvironmentConfig
+from engine.agents.outcomes import outcomes
 from engine.agents.tape import MarketTape
 from engine.evaluation.splits import Window
 from engine.features.scaling import Scaler
 from engine.market.simulator import MarketSimulator
+from engine.regimes.names import REGIME_COLUMNS
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +63,7 @@ def simulated_market(seed: int) -> tuple[MarketTape, MarketTape]:
     scaler = Scaler.fit(rows, names, Window(START, split))
     tape = MarketTape.from_frame(rows, names, scaler)
     end = START + timedelta(hours=BARS)
-    return tape.between(START, split), _in_stretches(tape.between(split, end))
+    return tape.between(START, split), tape.between(split, end).episodes(STRETCH)
 
 
 def _with_features(candles: pl.DataFrame) -> pl.DataFrame:
@@ -70,9 +71,7 @@ def _with_features(candles: pl.DataFrame) -> pl.DataFrame:
     rows = candles.with_columns(
         segment=pl.lit(0),
         volatility=r.rolling_std(168).clip(lower_bound=1e-5),
-        p_trend=pl.lit(1 / 3),
-        p_range=pl.lit(1 / 3),
-        p_panic=pl.lit(1 / 3),
+        **dict.fromkeys(REGIME_COLUMNS, pl.lit(1 / 3)),
         **{f"drift_{w}": (pl.col("close") / pl.col("open").shift(w - 1)).log() for w in SPANS},
         **{f"efficiency_{w}": r.rolling_sum(w).abs() / r.abs().rolling_sum(w) for w in SPANS},
         **{f"gap_{w}": (pl.col("close") / pl.col("close").rolling_mean(w)).log() for w in SPANS},
@@ -84,24 +83,6 @@ def _with_features(candles: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(per_deviation)[168:]
 
 
-def _in_stretches(tape: MarketTape) -> MarketTape:
-    """Cut every run into stretches of equal length, what is over at its end left out."""
-    place = np.arange(len(tape)) - np.searchsorted(tape.run, tape.run)
-    length = np.bincount(tape.run)[tape.run]
-    kept = place < length // STRETCH * STRETCH
-    names = ("symbol", "ts", "x", "funding", "scale", "p_regime", "regime", "synthetic", "mark", "growth")
-    cut = {name: getattr(tape, name)[kept] for name in names}
-    left = np.maximum(STRETCH - 2 - place[kept] % STRETCH, 0).astype(np.int32)
-    cut["growth"] = np.where(left > 0, cut["growth"], np.nan)
-    run = (np.arange(len(left)) // STRETCH).astype(np.int32)
-    return replace(tape, run=run, decisions_left=left, **cut)
-
-
 def judged(tape: MarketTape, positions: Floats, config: EnvironmentConfig) -> float:
     """Mean reward per decision of positions on every row."""
-    first = np.r_[True, tape.run[1:] != tape.run[:-1]]
-    before = np.where(first, 0.0, np.r_[0.0, positions[:-1]])
-    live = tape.decisions_left > 0
-    net = positions * (tape.growth - tape.funding) - config.cost * np.abs(positions - before)
-    scaled = net[live] / tape.scale[live]
-    return float(np.mean(scaled - 0.5 * config.risk_aversion * scaled**2))
+    return float(np.mean(outcomes(tape, positions, config).reward[tape.decisions_left > 0]))

@@ -9,7 +9,7 @@ from typing import Protocol
 from engine.alternative.series import SERIES
 from engine.quality import Rule
 from engine.regimes.actions import ACTIONS
-from engine.regimes.names import REGIMES
+from engine.regimes.names import REGIME_COLUMNS, REGIMES
 
 __all__ = ["ColumnLike", "Suite", "TableLike", "suite"]
 
@@ -237,10 +237,7 @@ RULES: dict[str, tuple[tuple[Rule, ...], dict[str, str]]] = {
     "regimes.market_regimes": (
         (
             _rows(),
-            *(
-                _between(f"p_{name.lower()}", 0.0, 1.0, "a probability lies between 0 and 1")
-                for name in REGIMES
-            ),
+            *(_between(column, 0.0, 1.0, "a probability lies between 0 and 1") for column in REGIME_COLUMNS),
             _between("probability_error", None, 1e-6, "the probabilities sum to 1"),
             _one_of("regime", REGIMES, "the regime is one of the three"),
         ),

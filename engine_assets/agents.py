@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from engine.regimes.names import REGIME_COLUMNS
 from engine_assets.agent_rows import ROW_TABLES, agent_rows, fold_synthetic_rows
-from engine_assets.patterns import (
-    PATTERN_ENCODER,
-    PATTERN_MEMORY,
-    read_pattern_model,
-    with_coordinates,
-)
+from engine_assets.patterns import PATTERN_ENCODER, PATTERN_MEMORY, read_pattern_model, with_coordinates
+from engine_assets.registry import REGISTRY, registry_row
 from engine_assets.table_asset import Made, asset_key, table_asset
-from engine_assets.training import REGISTRY, SHARES, kept_features
+from engine_assets.training import SHARES, kept_features
 from engine_assets.windows import SPLITS, learning_folds
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -88,8 +85,8 @@ def training_pipeline(settings: Settings) -> "RLTrainingPipeline":
     from engine.agents.pipeline import PipelineConfig, RLTrainingPipeline
     from engine.agents.ppo import PPOConfig
 
-    costs, work = settings.costs, settings.work
-    environment = EnvironmentConfig(cost=(costs.fee_bps + costs.half_spread_bps) / 1e4)
+    work = settings.work
+    environment = EnvironmentConfig(cost=settings.costs.fill_bps / 1e4)
     agent = AgentConfig(
         environment=environment,
         ppo=PPOConfig(learning_rate=1e-3, gamma=0.98, entropy_weight=0.003, minibatch=4_096),
@@ -115,8 +112,7 @@ def agent_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
 
     The probabilities of the regimes reach every policy in any case.
     """
-    regimes = ("p_trend", "p_range", "p_panic")
-    kept = tuple(name for name in kept_features(warehouse, fold) if name not in regimes)
+    kept = tuple(name for name in kept_features(warehouse, fold) if name not in REGIME_COLUMNS)
     return (*kept, *_PATTERN_COLUMNS)
 
 
@@ -187,7 +183,7 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
         from engine.agents.resume import pack_training, resume_training
 
         pipeline = training_pipeline(settings)
-        inputs = json.dumps(warehouse.versions([*_INPUTS, *earlier]), sort_keys=True)
+        inputs = warehouse.versions([*_INPUTS, *earlier])
         rows, report = [], pl.DataFrame()
         for split in learning_folds(warehouse, settings):
             data = fold_data(context, warehouse, settings, split)
@@ -249,28 +245,31 @@ def _stored(warehouse: Warehouse, stage: str, fold: int) -> dict[str, Any]:
 
 
 def _described(
-    trained: "TrainedAgent", split: "Split", stage: str, inputs: str, symbol: str | None = None
+    trained: "TrainedAgent",
+    split: "Split",
+    stage: str,
+    inputs: dict[str, str],
+    symbol: str | None = None,
 ) -> dict[str, Any]:
     """Row of an agent but for its parent and its training."""
     from engine.alpha.walk_forward import SCHEMA_HASH
 
     checkpoint = trained.agent.checkpoint(scaler=trained.data.scaler, schema=SCHEMA_HASH)
     last = trained.report.row(-1, named=True) if trained.report.height else {}
-    kind = _STAGES[stage].name.replace("_", "-")
+    row = registry_row(
+        split,
+        name=_STAGES[stage].name.replace("_", "-"),
+        kind=checkpoint.policy,
+        code_version=_CODE_VERSION,
+        inputs=inputs,
+        features=checkpoint.features,
+        parameters=checkpoint.config,
+        metrics=last,
+        content=checkpoint.to_bytes(),
+    )
     return {
-        "model_id": f"{kind}-{split.number:02d}" + (f"-{symbol}" if symbol else ""),
-        "kind": checkpoint.policy,
-        "fold": split.number,
-        "train_start": split.train.start,
-        "train_end": split.train.end,
-        "code_version": _CODE_VERSION,
-        "data_version": inputs,
-        "features": list(checkpoint.features),
-        "schema_hash": SCHEMA_HASH,
-        "parameters": json.dumps(checkpoint.config, sort_keys=True),
-        "metrics": json.dumps(last, sort_keys=True),
-        "format": "safetensors",
-        "content": checkpoint.to_bytes(),
+        **row,
+        "model_id": row["model_id"] + (f"-{symbol}" if symbol else ""),
         "symbol": symbol,
         "content_hash": checkpoint.content_hash,
         "training": None,
@@ -283,7 +282,7 @@ def _fine_tuned(
     pipeline: "RLTrainingPipeline",
     pooled: "TrainedAgent",
     split: "Split",
-    inputs: str,
+    inputs: dict[str, str],
 ) -> list[dict[str, Any]]:
     """Agents tuned for one symbol each, where that was better on the symbol's validation part."""
     rows = []

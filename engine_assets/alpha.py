@@ -108,7 +108,7 @@ def engine_bandit(
     outcomes = TradeOutcomes.from_frame(
         _rows(warehouse, settings),
         engines,
-        cost=(settings.costs.fee_bps + settings.costs.half_spread_bps) / 1e4,
+        cost=settings.costs.fill_bps / 1e4,
     )
     compared = compare(outcomes, seed=settings.seed, draws=settings.work.bootstrap_draws)
     walk = compared.walk
@@ -117,10 +117,7 @@ def engine_bandit(
         ENGINE_POSTERIORS: walk.posteriors,
         ENGINE_COMPARISON: compared.differences,
     }
-    made = {
-        table: frame.select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
-        for table, frame in frames.items()
-    }
+    made = {table: table.of(frame) for table, frame in frames.items()}
     names = [engine.name for engine in engines]
     used = walk.trades["engine"].value_counts(normalize=True).sort("engine")
     facts: dict[Table, dict[str, Any]] = {

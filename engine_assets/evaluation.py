@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from engine_assets.journal import CURRENT_BOOK
-from engine_assets.table_asset import Made, asset_key, picture, stored, table_asset, table_specs
-from engine_assets.training import REGISTRY, training_rows
+from engine_assets.table_asset import asset_key, picture, stored, table_specs
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -23,13 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKTEST_REPORT",
     "EQUITY",
-    "EXPLANATIONS",
     "METRICS",
     "STRATEGY",
     "TABLES",
     "TRADES",
     "backtests",
-    "explanations",
     "ledger_agrees",
 ]
 
@@ -93,21 +90,6 @@ METRICS = Table(
     ),
     ("strategy", "metric"),
 )
-EXPLANATIONS = Table(
-    "predictions",
-    "shap",
-    "Why each out-of-sample trade was entered: Shapley values of the direction's log odds at the decision.",
-    (
-        Column("fold", "BIGINT", "Walk-forward fold whose model decided."),
-        Column("symbol", "VARCHAR", "Pair."),
-        Column("entry_ts", "TIMESTAMP", "Open of the bar of the trade's first fill, UTC."),
-        Column("ts", "TIMESTAMP", "Open of the decision bar, UTC."),
-        Column("base_value", "DOUBLE", "Log odds before any feature is known."),
-        Column("feature", "VARCHAR", "Name of the feature."),
-        Column("value", "DOUBLE", "How far the feature moved the log odds."),
-    ),
-    ("symbol", "entry_ts", "feature"),
-)
 BACKTEST_REPORT = Table(
     "trading",
     "backtest_report",
@@ -118,8 +100,7 @@ BACKTEST_REPORT = Table(
     ),
     ("strategy",),
 )
-TABLES = (EQUITY, TRADES, METRICS, BACKTEST_REPORT, EXPLANATIONS)
-_BACKTESTED = (EQUITY, TRADES, METRICS, BACKTEST_REPORT)
+TABLES = (EQUITY, TRADES, METRICS, BACKTEST_REPORT)
 _INPUTS = (
     "portfolio.target_positions",
     "trading.decisions",
@@ -132,9 +113,7 @@ _CODE_VERSION = "2"
 
 @dg.multi_asset(
     name="backtests",
-    specs=table_specs(
-        _BACKTESTED, deps=_INPUTS, group="evaluation", code_version=_CODE_VERSION, kinds={"numba"}
-    ),
+    specs=table_specs(TABLES, deps=_INPUTS, group="evaluation", code_version=_CODE_VERSION, kinds={"numba"}),
 )
 def backtests(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
@@ -191,10 +170,7 @@ def backtests(
     page = _tear_sheet(results, settings)
     sheets = [(STRATEGY, page.read_text(encoding="utf-8"))] if page else []
     made[BACKTEST_REPORT] = pl.DataFrame(sheets, BACKTEST_REPORT.polars_schema, orient="row")
-    made = {
-        table: frame.select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
-        for table, frame in made.items()
-    }
+    made = {table: table.of(frame) for table, frame in made.items()}
     curves = {n: r.equity["equity"].to_numpy() / r.capital for n, r in results.items()}
     drawn = equity_and_drawdown(
         results[STRATEGY].equity["ts"].to_list(), curves, "Out-of-sample equity, net of all costs"
@@ -319,58 +295,3 @@ def _grid(metrics: "pl.DataFrame") -> dg.MetadataValue:
         for s, m, v, low, high in metrics.select("strategy", "metric", "value", "low", "high").iter_rows()
     ]
     return dg.MetadataValue.table(rows)
-
-
-@table_asset(
-    EXPLANATIONS.full_name,
-    EXPLANATIONS,
-    deps=[TRADES.full_name, REGISTRY.full_name, "predictions.calibrated", "features.matrix"],
-    group="evaluation",
-    code_version="1",
-    kinds={"lightgbm", "shap"},
-)
-def explanations(context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings) -> Made:
-    """Explain every trade of the strategy by the model that decided it, on the bar before the fill."""
-    import polars as pl
-
-    from engine.alpha.boosting import BoostingPredictor
-    from engine.features.attribution import attribute
-    from engine.plots import bar_chart
-
-    trades = warehouse.frame(
-        """
-        SELECT p.fold, t.symbol, t.entry_ts, p.ts
-        FROM trading.trades AS t JOIN predictions.calibrated AS p
-          ON p.symbol = t.symbol AND p.ts = t.entry_ts - to_seconds(?)
-        WHERE t.strategy = ? ORDER BY p.fold, p.ts, t.symbol
-        """,
-        [int(settings.bar_duration.total_seconds()), STRATEGY],
-    )
-    parts = [EXPLANATIONS.empty()]
-    for (fold,), part in trades.group_by("fold", maintain_order=True):
-        content = warehouse.frame("SELECT content FROM models.registry WHERE fold = ?", [fold])["content"][0]
-        model = BoostingPredictor.from_bytes(content)
-        first, last = part.select(first=pl.col("ts").min(), last=pl.col("ts").max()).row(0)
-        rows = training_rows(warehouse, settings, first, last + settings.bar_duration)
-        rows = part.join(rows, on=["symbol", "ts"], how="inner", maintain_order="left")
-        found = attribute(model, rows.select(model.features).to_numpy())
-        wide = rows.select("fold", "symbol", "entry_ts", "ts").with_columns(
-            pl.Series("base_value", found.base),
-            *(pl.Series(name, found.values[:, i]) for i, name in enumerate(model.features)),
-        )
-        parts.append(
-            wide.unpivot(
-                index=["fold", "symbol", "entry_ts", "ts", "base_value"], variable_name="feature"
-            ).select(EXPLANATIONS.column_names)
-        )
-    frame = pl.concat(parts)
-    if frame.is_empty():
-        return Made(frame, figures={"note": "the strategy made no trade"})
-    mean = frame.group_by("feature").agg(pl.col("value").abs().mean()).sort("value", descending=True).head(20)
-    drawn = bar_chart(
-        mean["feature"].to_list(),
-        {"mean |phi|": mean["value"].to_numpy()},
-        "What moved the trades",
-        "log odds",
-    )
-    return Made(frame, pictures={"mean effect": drawn}, figures={"trades explained": trades.height})

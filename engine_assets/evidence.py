@@ -158,10 +158,7 @@ def evidence(
         wide.drop("day").to_numpy(),
         ledger.trials(known, _SUBJECT),
     )
-    made = {
-        table: made[table].select(table.column_names).cast(dict(table.polars_schema))  # type: ignore[arg-type]
-        for table in _DECIDED_TOGETHER
-    }
+    made = {table: table.of(made[table]) for table in _DECIDED_TOGETHER}
     yield from stored(
         context,
         warehouse,

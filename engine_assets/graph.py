@@ -6,6 +6,7 @@ import dagster as dg
 
 from dbt_like_sql.project import load_project
 from engine_assets import (
+    ablation,
     agent_decisions,
     agents,
     alpha,
@@ -15,9 +16,11 @@ from engine_assets import (
     changepoints,
     evaluation,
     evidence,
+    explanations,
     features,
-    leakage,
     live,
+    lookahead_decisions,
+    lookahead_inputs,
     patterns,
     portfolio,
     raw,
@@ -55,7 +58,8 @@ TABLES: dict[str, dict[str, TableSource]] = {
     "calibration": {t.full_name: t for t in calibration.TABLES},
     "alpha": {t.full_name: t for t in alpha.TABLES},
     "portfolio": {t.full_name: t for t in (live.LIVE, *portfolio.TABLES)},
-    "evaluation": {t.full_name: t for t in (*evaluation.TABLES, *evidence.TABLES)},
+    "evaluation": {t.full_name: t for t in (*evaluation.TABLES, explanations.EXPLANATIONS, *evidence.TABLES)},
+    "ablation": {t.full_name: t for t in ablation.TABLES},
 }
 
 
@@ -91,9 +95,10 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         live.live,
         portfolio.paper_trading,
         evaluation.backtests,
-        evaluation.explanations,
+        explanations.explanations,
         evidence.evidence,
         evidence.cross_validation,
+        ablation.ablation,
     ]
 
 
@@ -102,7 +107,8 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
     return [
         *(quality_check(group, tables) for group, tables in TABLES.items()),
         *sql_checks(load_project(MODELS)),
-        *leakage.CHECKS,
+        *lookahead_inputs.CHECKS,
+        *lookahead_decisions.CHECKS,
         regimes.scored_on_truth,
         calibration.coverage_holds,
         calibration.coverage_drift,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from engine.regimes.names import REGIME_COLUMNS
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -267,7 +268,7 @@ def lines(
     return pl.DataFrame(made, schema=DECISIONS.polars_schema)
 
 
-_SIGNALS = ("symbol", "direction", "raw_confidence", "confidence", "p_trend", "p_range", "p_panic")
+_SIGNALS = ("symbol", "direction", "raw_confidence", "confidence", *REGIME_COLUMNS)
 
 
 def line_hash(line: Mapping[str, object]) -> str:

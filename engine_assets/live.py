@@ -8,8 +8,8 @@ import dagster as dg
 from engine_assets.calibration import CALIBRATED, CALIBRATORS
 from engine_assets.changepoints import CHANGEPOINTS
 from engine_assets.regimes import DETECTORS, MARKET_REGIMES
+from engine_assets.registry import REGISTRY
 from engine_assets.table_asset import Made, table_asset
-from engine_assets.training import REGISTRY
 from resources.settings import Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse

@@ -1,14 +1,13 @@
 """Group ``patterns``: an encoder of the last thirty candles, and what followed windows like each bar's."""
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from engine_assets.registry import REGISTRY, registry_row
 from engine_assets.table_asset import Made, table_asset
-from engine_assets.training import REGISTRY
 from engine_assets.windows import SPLITS, learning_folds
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -51,9 +50,19 @@ PATTERN_MEMORY = Table(
         Column("ts", "TIMESTAMP", "Open of the last bar of the window, UTC."),
         Column("pattern_mean", "DOUBLE", "Mean log return that followed the neighbours.", nullable=True),
         Column("pattern_sd", "DOUBLE", "Standard deviation of those returns.", nullable=True),
-        Column("pattern_up", "DOUBLE", "Share of the neighbours that rose.", nullable=True),
-        Column("pattern_distance", "DOUBLE", "Mean distance to the neighbours.", nullable=True),
-        Column("pattern_count", "BIGINT", "Neighbours found in the past.", nullable=True),
+        Column(
+            "pattern_up",
+            "DOUBLE",
+            "Share of the neighbours that rose, a half where one did not move.",
+            nullable=True,
+        ),
+        Column(
+            "pattern_distance",
+            "DOUBLE",
+            "Mean distance to the neighbours: large where the past has nothing alike.",
+            nullable=True,
+        ),
+        Column("pattern_count", "BIGINT", "Neighbours found.", nullable=True),
         *(
             Column(f"pattern_{k}", "DOUBLE", "Coordinate of the window's embedding.", nullable=True)
             for k in range(COORDINATES)
@@ -123,13 +132,12 @@ def pattern_encoder(context: dg.AssetExecutionContext, warehouse: Warehouse, set
 
     import polars as pl
 
-    from engine.alpha.walk_forward import SCHEMA_HASH
     from engine.patterns.contrastive import ContrastiveConfig
     from engine.patterns.model import train_pattern_model
     from engine.patterns.pattern_plots import learning_curve
 
     config = ContrastiveConfig(steps=settings.work.pattern_updates, horizon=settings.horizon_bars)
-    inputs = json.dumps(warehouse.versions(["features.matrix", SPLITS.full_name]), sort_keys=True)
+    inputs = warehouse.versions(["features.matrix", SPLITS.full_name])
     models, pictures = [], {}
     for split in learning_folds(warehouse, settings):
         rows = warehouse.frame(_ROWS_SQL, [split.train.start, split.train.end])
@@ -139,22 +147,17 @@ def pattern_encoder(context: dg.AssetExecutionContext, warehouse: Warehouse, set
         context.log.info("fold %s: best after %s updates", split.number, report.best_step)
         pictures["loss"] = learning_curve(report, f"Encoder of fold {split.number}")
         models.append(
-            {
-                "model_id": f"pattern-encoder-{split.number:02d}",
-                "kind": "embedding of thirty candles",
-                "fold": split.number,
-                "train_start": split.train.start,
-                "train_end": split.train.end,
-                "code_version": _CODE_VERSION,
-                "data_version": inputs,
-                "features": list(model.scaler.columns),
-                "schema_hash": SCHEMA_HASH,
-                "parameters": json.dumps({**asdict(config), "seed": settings.seed}, sort_keys=True),
-                "metrics": json.dumps(dict(model.metadata), sort_keys=True),
-                "parent": None,
-                "format": "safetensors",
-                "content": model.to_bytes(),
-            }
+            registry_row(
+                split,
+                name="pattern-encoder",
+                kind="embedding of thirty candles",
+                code_version=_CODE_VERSION,
+                inputs=inputs,
+                features=model.scaler.columns,
+                parameters={**asdict(config), "seed": settings.seed},
+                metrics=dict(model.metadata),
+                content=model.to_bytes(),
+            )
         )
     return Made(pl.DataFrame(models, schema=PATTERN_ENCODER.polars_schema), pictures=pictures)
 
@@ -176,11 +179,7 @@ def pattern_memory(context: dg.AssetExecutionContext, warehouse: Warehouse, sett
     for split in learning_folds(warehouse, settings):
         model = read_pattern_model(warehouse, split.number)
         found = looked_up(warehouse, settings, model, split.train.start, split.test.end)
-        parts.append(
-            found.with_columns(fold=pl.lit(split.number, pl.Int64))
-            .select(PATTERN_MEMORY.column_names)
-            .cast(dict(PATTERN_MEMORY.polars_schema))  # type: ignore[arg-type]
-        )
+        parts.append(PATTERN_MEMORY.of(found.with_columns(fold=split.number)))
         context.log.info("fold %s: %s bars looked up", split.number, found.height)
     frame = pl.concat(parts)
     judged = frame.drop_nulls("pattern_mean").join(

@@ -132,8 +132,8 @@ def decision_config(settings: Settings) -> "DecisionConfig":
     from engine.portfolio.decide import DecisionConfig
     from engine.portfolio.gate_profiles import PROFILES
 
-    costs = settings.costs.fee_bps + settings.costs.half_spread_bps
-    return DecisionConfig(gates=PROFILES[settings.gates], portfolio=PortfolioConfig(cost_bps=costs))
+    portfolio = PortfolioConfig(cost_bps=settings.costs.fill_bps)
+    return DecisionConfig(gates=PROFILES[settings.gates], portfolio=portfolio)
 
 
 def prices_and_funding(warehouse: Warehouse, since: datetime) -> "tuple[pl.DataFrame, pl.DataFrame]":
@@ -268,7 +268,7 @@ def _frames(
     return {
         RISK_BUDGET: pl.DataFrame(budget, schema=RISK_BUDGET.polars_schema),
         TARGETS: pl.DataFrame(targets, schema=TARGETS.polars_schema),
-        REASONS: pl.concat(reasons).select(REASONS.column_names).cast(dict(REASONS.polars_schema)),  # type: ignore[arg-type]
+        REASONS: REASONS.of(pl.concat(reasons)),
         LEDGER: pl.DataFrame(ledger, schema=LEDGER.polars_schema),
     }
 

@@ -314,8 +314,7 @@ def truth(
 ) -> dg.MaterializeResult:
     """Store the simulator's regimes beside the observations."""
     if settings.source == "simulated":
-        frame = feed.truth(settings.first_moment, _end(settings, feed)).select(TRUTH.column_names)
-        frame = frame.cast(dict(TRUTH.polars_schema))
+        frame = TRUTH.of(feed.truth(settings.first_moment, _end(settings, feed)))
     else:
         frame = TRUTH.empty()
     rows = warehouse.replace(TRUTH, frame)

@@ -72,7 +72,7 @@ def recompute(warehouse: Warehouse, settings: Settings, line: Mapping[str, Any])
     from engine.calibration.conformal import ConformalPredictor
     from engine.calibration.walk_forward import with_side
     from engine.portfolio.paper_trading import decide_again
-    from engine.regimes.names import REGIMES
+    from engine.regimes.names import REGIME_COLUMNS, REGIMES
 
     signals = pl.DataFrame(json.loads(line["signals"]), infer_schema_length=None)
     names = json.loads(line["feature_names"])
@@ -81,7 +81,7 @@ def recompute(warehouse: Warehouse, settings: Settings, line: Mapping[str, Any])
     forecaster = BoostingPredictor.from_bytes(_artifact(warehouse, line["model"])["content"])
     raw = with_side(forecaster.predict(rows, forecaster.schema_hash))["raw_confidence"].to_numpy()
 
-    probabilities = signals.select(f"p_{name.lower()}" for name in REGIMES).to_numpy()
+    probabilities = signals.select(REGIME_COLUMNS).to_numpy()
     known = np.isfinite(probabilities.astype(float)).all(axis=1)
     regime = [REGIMES[int(p.argmax())] if k else None for p, k in zip(probabilities, known, strict=True)]
     kept = _artifact(warehouse, line["calibrator"])

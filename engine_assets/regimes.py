@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from engine.regimes.names import REGIME_COLUMNS
 from engine_assets.table_asset import asset_key, picture, stored, table_specs
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -112,7 +113,7 @@ def regime_history(
     drawn = price_with_regimes(
         shown["ts"].to_list(),
         shown["close"].to_numpy(),
-        shown.select("p_trend", "p_range", "p_panic").to_numpy(),
+        shown.select(REGIME_COLUMNS).to_numpy(),
         f"{first}: price, and the regimes as they could be known",
         {
             action: warehouse.frame(_ALERTS_SQL, [first, action])["ts"].to_list()

@@ -102,7 +102,7 @@ def signals(
     bars_a_year = timedelta(days=365) / settings.bar_duration
     return rows.with_columns(
         volatility=pl.col("features").list.get(FEATURES.index("volatility_168")) * bars_a_year**0.5,
-        cost_bps=pl.lit(settings.costs.fee_bps + settings.costs.half_spread_bps),
+        cost_bps=pl.lit(settings.costs.fill_bps),
         data_age_hours=(pl.lit(now, pl.Datetime("us")) - pl.col("decided_at")).dt.total_seconds() / 3600.0
         if now
         else pl.lit(0.0),

@@ -106,13 +106,8 @@ def _explained(
     import polars as pl
     import torch
 
-    from engine.agents.explanations import (
-        ExplanationConfig,
-        chosen_log_probability,
-        explain,
-        input_names,
-        top_features,
-    )
+    from engine.agents.explanations import ExplanationConfig, explain, top_features
+    from engine.agents.policy_outputs import chosen_log_probability, input_names
 
     def states(decided: "DecidedTape", rows: Any) -> torch.Tensor:
         tape = decided.tape

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from engine_assets.registry import REGISTRY, registry_row
 from engine_assets.table_asset import Made, stored, table_asset, table_specs
 from engine_assets.windows import SPLITS, read_splits
 from resources.settings import Settings
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORECASTS",
-    "REGISTRY",
     "SHARES",
     "SKILL",
     "TABLES",
@@ -34,28 +34,6 @@ __all__ = [
     "training_rows",
 ]
 
-REGISTRY = Table(
-    "models",
-    "registry",
-    "Trained models with what they were made from; content is text or arrays, never a pickle.",
-    (
-        Column("model_id", "VARCHAR", "Kind and fold."),
-        Column("kind", "VARCHAR", "What it predicts."),
-        Column("fold", "BIGINT", "Walk-forward fold."),
-        Column("train_start", "TIMESTAMP", "Start of the data it saw, UTC."),
-        Column("train_end", "TIMESTAMP", "End of the data it saw, UTC."),
-        Column("code_version", "VARCHAR", "Version of the training code."),
-        Column("data_version", "VARCHAR", "JSON: content versions of the tables it was trained from."),
-        Column("features", "VARCHAR[]", "Features it reads, in order."),
-        Column("schema_hash", "VARCHAR", "Recipe that made those features."),
-        Column("parameters", "VARCHAR", "JSON: settings of the learner, with the seed."),
-        Column("metrics", "VARCHAR", "JSON: figures of the training."),
-        Column("parent", "VARCHAR", "Model that it grew from, if any.", nullable=True),
-        Column("format", "VARCHAR", "How content is written."),
-        Column("content", "BLOB", "The model."),
-    ),
-    ("model_id",),
-)
 FORECASTS = Table(
     "predictions",
     "out_of_sample",
@@ -158,7 +136,7 @@ def shap_shares(context: dg.AssetExecutionContext, warehouse: Warehouse, setting
 
     with ThreadPoolExecutor(_FOLDS_AT_A_TIME) as pool:
         parts = list(pool.map(judged, read_splits(warehouse)))
-    frame = pl.concat(parts).select(SHARES.column_names).cast(dict(SHARES.polars_schema))  # type: ignore[arg-type]
+    frame = SHARES.of(pl.concat(parts))
     newest = frame.filter(pl.col("fold") == pl.col("fold").max())
     wide = newest.pivot(on="regime", index="feature", values="share").sort(
         pl.max_horizontal(pl.exclude("feature")), descending=True
@@ -208,12 +186,11 @@ def forecasts(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     """Fit LightGBM models of direction and quantiles for each fold, and state what they expect."""
-    import json
     from dataclasses import asdict
 
     import polars as pl
 
-    from engine.alpha.walk_forward import SCHEMA_HASH, forecast_fold
+    from engine.alpha.walk_forward import forecast_fold
 
     inputs = warehouse.versions(_FORECAST_INPUTS)
     config = boosting_config(settings)
@@ -223,22 +200,18 @@ def forecasts(
         fold = forecast_fold(rows, split, kept_features(warehouse, split.number), config)
         stated.append(fold.forecasts.with_columns(fold=pl.lit(split.number, pl.Int64)))
         models.append(
-            {
-                "model_id": f"direction-{split.number:02d}",
-                "kind": "direction and quantiles of the forward return",
-                "fold": split.number,
-                "train_start": split.train.start,
-                "train_end": split.train.end,
-                "code_version": _CODE_VERSION,
-                "data_version": json.dumps(inputs, sort_keys=True),
-                "features": list(fold.model.features),
-                "schema_hash": SCHEMA_HASH,
-                "parameters": json.dumps(asdict(config), sort_keys=True),
-                "metrics": json.dumps({"base rate": fold.base_rate, "trees": fold.model.booster.num_trees()}),
-                "parent": None,
-                "format": "json of lightgbm text",
-                "content": fold.model.to_bytes(),
-            }
+            registry_row(
+                split,
+                name="direction",
+                kind="direction and quantiles of the forward return",
+                code_version=_CODE_VERSION,
+                inputs=inputs,
+                features=fold.model.features,
+                parameters=asdict(config),
+                metrics={"base rate": fold.base_rate, "trees": fold.model.booster.num_trees()},
+                content=fold.model.to_bytes(),
+                format="json of lightgbm text",
+            )
         )
         context.log.info("fold %s: %s trees", split.number, fold.model.booster.num_trees())
     made = {

@@ -9,7 +9,7 @@ import dagster as dg
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-__all__ = ["JOB_GROUPS", "build_jobs"]
+__all__ = ["JOB_GROUPS", "STUDY_GROUPS", "build_jobs"]
 
 # In the order in which a full run goes through them.
 JOB_GROUPS: dict[str, tuple[str, ...]] = {
@@ -27,11 +27,14 @@ JOB_GROUPS: dict[str, tuple[str, ...]] = {
     "daily_rebalance": ("portfolio",),
     "evaluation": ("evaluation", "marts"),
 }
+# Hours of work that no other job waits for, on their own schedule.
+STUDY_GROUPS: dict[str, tuple[str, ...]] = {"ablation": ("ablation",)}
 _DESCRIPTIONS = {
     "ingest": "Fetch what is new, audit it, stage it, and notice whether the market has just changed.",
     "nightly_retraining": "From staged data to agents and calibrated predictions, walked forward.",
     "daily_rebalance": "From fresh prices to orders: predict the new bars, decide, trade the paper account.",
     "evaluation": "What the decisions earned beside simple alternatives, and whether anything beats them.",
+    "ablation": "What each improvement is worth: the system with and without it, on the same paths.",
     "quality_checks": "Every asset check on what is stored, without making anything anew.",
 }
 # A chain of small steps: a process for each would take longer than the steps.
@@ -41,6 +44,7 @@ _MAX_RUNTIME_S = {
     "nightly_retraining": 7_200,
     "daily_rebalance": 1_800,
     "evaluation": 3_600,
+    "ablation": 86_400,
     "quality_checks": 1_800,
 }
 
@@ -55,7 +59,7 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
             tags={"dagster/max_runtime": str(_MAX_RUNTIME_S[name])},
             config=_IN_ONE_PROCESS if name == "daily_rebalance" else None,
         )
-        for name, groups in JOB_GROUPS.items()
+        for name, groups in (JOB_GROUPS | STUDY_GROUPS).items()
     ]
     checks = dg.define_asset_job(
         "quality_checks",

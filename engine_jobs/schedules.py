@@ -24,6 +24,7 @@ _CRONS = {
     "nightly_retraining": ("0 2 * * *", timedelta(hours=3)),
     "daily_rebalance": ("30 0 * * *", timedelta(hours=1)),
     "evaluation": ("0 4 * * *", timedelta(0)),
+    "ablation": ("0 8 * * 6", timedelta(0)),
     "quality_checks": ("0 6 * * *", timedelta(0)),
 }
 _PARTITIONED = frozenset({"ingest", "nightly_retraining"})

@@ -23,6 +23,28 @@ SIMULATION_START = date(2024, 1, 1)
 ARCHIVE_START = date(2018, 1, 1)
 
 
+class AblationWork(BaseModel):
+    """What the ablation compares, in which worlds, with how many seeds, and how much work each run does.
+
+    All improvements where none is named; the rest is as `engine.ablation.setup.AblationSetup` has it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    improvements: tuple[str, ...] = ()
+    worlds: tuple[Literal["simulator", "recorded"], ...] = ("simulator",)
+    seeds: int = 10
+    train_days: int = 540
+    calibrate_days: int = 90
+    test_days: int = 120
+    starts: int = 32
+    updates_per_evaluation: int = 2
+    final_evaluations: int = 6
+    encoder_steps: int = 40
+    boosting_rounds: int = 60
+    ctgan_updates: int = 60
+
+
 class Profile(BaseModel):
     """How much work a run does.
 
@@ -56,6 +78,7 @@ class Profile(BaseModel):
     agent_tuning_evaluations: int
     pattern_updates: int
     explanation_samples: int
+    ablation: AblationWork = AblationWork()
 
 
 _FOUR = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
@@ -81,16 +104,38 @@ _DEMO = Profile(
     agent_tuning_evaluations=0,
     pattern_updates=60,
     explanation_samples=40,
+    ablation=AblationWork(
+        improvements=("bandit", "changepoint_guard", "risk_budget"),
+        seeds=5,
+        train_days=365,
+        final_evaluations=3,
+    ),
 )
 # Everything once, as small as it can be: what end-to-end tests run.
 _SMOKE = _DEMO.model_copy(
     update={
-        "agent_starts": 16,
+        "simulated_days": 450,
+        "bootstrap_draws": 200,
+        "ctgan_updates": 20,
+        "agent_starts": 8,
         "agent_updates": 1,
-        "agent_final_evaluations": 2,
+        "agent_final_evaluations": 1,
         "agent_tuning_evaluations": 1,
-        "pattern_updates": 20,
-        "explanation_samples": 10,
+        "pattern_updates": 10,
+        "explanation_samples": 4,
+        "ablation": AblationWork(
+            improvements=("changepoint_guard", "risk_budget"),
+            seeds=5,
+            train_days=110,
+            calibrate_days=20,
+            test_days=20,
+            starts=4,
+            updates_per_evaluation=1,
+            final_evaluations=1,
+            encoder_steps=2,
+            boosting_rounds=5,
+            ctgan_updates=2,
+        ),
     }
 )
 
@@ -138,6 +183,7 @@ PROFILES: dict[str, Profile] = {
         agent_tuning_evaluations=3,
         pattern_updates=400,
         explanation_samples=200,
+        ablation=AblationWork(worlds=("simulator", "recorded")),
     ),
 }
 
@@ -169,6 +215,11 @@ class CostSettings(BaseModel):
     impact_bps: Annotated[float, Field(ge=0, le=10_000)] = 100.0
     capital: Annotated[float, Field(gt=0)] = 1_000_000.0
 
+    @property
+    def fill_bps(self) -> float:
+        """Fee and half spread, in basis points of what is filled."""
+        return self.fee_bps + self.half_spread_bps
+
 
 class Settings(BaseSettings):
     """Everything a run can be told; see ``settings.toml`` for the meaning of each field.
@@ -194,10 +245,12 @@ class Settings(BaseSettings):
     start: date | None = None
     end: date | None = None
     warehouse: str = "data/engine.duckdb"
+    parameters: str | None = None
     reports: Path = Path("data/reports")
     profile: Literal["smoke", "demo", "standard", "full"] | None = None
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
     horizon_bars: Annotated[int, Field(ge=1, le=1_000)] = 24
     gates: Literal["conservative", "balanced", "aggressive"] = "balanced"
     costs: CostSettings = CostSettings()
@@ -240,6 +293,14 @@ class Settings(BaseSettings):
         return PROFILES[self.profile_name]
 
     @property
+    def parameter_store(self) -> str:
+        """Address of the live parameters: by default SQLite beside the warehouse's file."""
+        if self.parameters is not None:
+            return self.parameters
+        folder = Path("data") if ":" in self.warehouse else Path(self.warehouse).parent
+        return f"sqlite:///{folder / 'parameters.sqlite'}"
+
+    @property
     def bar_duration(self) -> timedelta:
         """Size of a candle."""
         unit = {"m": "minutes", "h": "hours", "d": "days"}[self.bar[-1]]
@@ -266,7 +327,7 @@ class Settings(BaseSettings):
 
     def fingerprint(self) -> str:
         """Short text that changes with every setting that can change a result."""
-        content = self.model_dump_json(exclude={"warehouse", "reports"})
+        content = self.model_dump_json(exclude={"warehouse", "parameters", "reports", "workers"})
         return hashlib.sha256((content + self.work.model_dump_json()).encode()).hexdigest()[:16]
 
 

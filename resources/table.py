@@ -102,6 +102,10 @@ class Table:
 
         return pl.DataFrame(schema=self.polars_schema)
 
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Take this table's columns of a frame, cast to their declared types."""
+        return frame.select(self.column_names).cast(dict(self.polars_schema))  # type: ignore[arg-type]
+
     def check(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return ``frame`` in declared column order.
 

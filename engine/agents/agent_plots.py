@@ -12,7 +12,7 @@ __all__ = ["learning_curves"]
 _PANELS = {
     "reward per decision": ("reward", "validation_reward"),
     "entropy, nats": ("entropy",),
-    "change of position per decision": ("turnover", "validation_turnover"),
+    "change of position\nper decision": ("turnover", "validation_turnover"),
 }
 
 
@@ -37,16 +37,17 @@ def learning_curves(report: pl.DataFrame) -> bytes:
         figure = new_figure(8.0, 6.0)
         panels = figure.subplots(len(_PANELS), 1, sharex=True)
         for panel, (label, names) in zip(panels, _PANELS.items(), strict=True):
+            for begin, (stage, _, last) in zip(begins, spans.iter_rows(), strict=False):
+                shade = REGIME_COLOURS.get(stage, COLOURS[0])
+                panel.axvspan(begin, last, alpha=0.12, lw=0, color=shade, label=f"stage {stage}")
             for name, colour in zip(names, COLOURS, strict=False):
                 known = report.select("update", name).drop_nulls()
                 shown = "validation" if name.startswith("validation") else "training"
                 panel.plot(known["update"], known[name], color=colour, label=shown, marker=".")
-            for begin, (stage, _, last) in zip(begins, spans.iter_rows(), strict=False):
-                panel.axvspan(begin, last, alpha=0.08, lw=0, color=REGIME_COLOURS.get(stage, COLOURS[0]))
             panel.set_ylabel(label)
-        for begin, stage in zip(begins, spans["stage"], strict=False):
-            panels[0].text(begin, 1.02, stage, transform=panels[0].get_xaxis_transform())
         panels[0].axhline(0.0, color="#4a5568", lw=0.8)
-        panels[0].legend(loc="lower right", ncols=2)
         panels[-1].set_xlabel("update")
+        figure.align_ylabels()
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
     return to_png(figure)

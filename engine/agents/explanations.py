@@ -18,17 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.agents.policy import OWN_STATE, Policy
 from engine.errors import NotEnoughDataError
-from engine.regimes.names import REGIMES
 
 __all__ = [
     "Explanation",
     "ExplanationConfig",
-    "chosen_log_probability",
     "explain",
-    "input_names",
-    "state_value",
     "top_features",
 ]
 
@@ -256,39 +251,6 @@ def _check(
         lengths = (len(regime), len(background_regime))
         if lengths != (len(x), len(background)):
             raise ValueError(f"{lengths} regimes must be those of {len(x)} decisions, {len(background)} rows")
-
-
-def input_names(features: Sequence[str]) -> tuple[str, ...]:
-    """Name the inputs of `chosen_log_probability` and `state_value`: features, regime, own state."""
-    return (*features, *(f"p_{name.lower()}" for name in REGIMES), *OWN_STATE)
-
-
-def chosen_log_probability(policy: Policy) -> Function:
-    """Log-probability that a policy gives to actions taken, as a function to explain.
-
-    Its inputs are joined as `input_names` lists them; its context is the actions (n, A) and memories (n, K).
-    """
-
-    def log_probability(points: Tensor, action: Tensor, memory: Tensor) -> Tensor:
-        embedding, own = _embed(policy, points)
-        return policy.evaluate(embedding, own, memory, action).log_prob
-
-    return log_probability
-
-
-def state_value(policy: Policy) -> Function:
-    """Value that a policy gives to states, as a function to explain; its context is the memories (n, K)."""
-
-    def value(points: Tensor, memory: Tensor) -> Tensor:
-        embedding, own = _embed(policy, points)
-        return policy.values(embedding, own, memory)
-
-    return value
-
-
-def _embed(policy: Policy, points: Tensor) -> tuple[Tensor, Tensor]:
-    bars, p_regime, own = points.split([policy.features, len(REGIMES), len(OWN_STATE)], 1)
-    return policy.encode(bars, p_regime), own
 
 
 def top_features(explanation: Explanation, names: Sequence[str], count: int = 5) -> pl.DataFrame:

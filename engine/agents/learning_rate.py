@@ -3,9 +3,7 @@
 The shape is that of SGDR (Loshchilov & Hutter 2017): cycle i is cycle * growth^i steps long and inside it the
 rate falls from `hi` to `lo` along half a cosine. It is scaled:
 
-- by `factor` whenever the win rate stands still. A win rate is a share of n trades with a standard error, and
-  the best of many noisy values is an upward outlier; so the last evaluations, pooled, are compared with those
-  before them, and nothing is concluded from too few trades.
+- by `factor` whenever the win rate stands still, as `engine.agents.win_rates` tells.
 - by `boost` for a while when a new regime begins. One boost at a time: regimes that alternate neither
   compound nor prolong it.
 
@@ -20,10 +18,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from torch.optim import Optimizer
 
-__all__ = ["AdaptiveLRScheduler", "LearningRateConfig", "LearningRateStep", "pooled_gain"]
+from engine.agents.win_rates import WinRateWindow
+
+__all__ = ["AdaptiveLRScheduler", "LearningRateConfig", "LearningRateStep"]
 
 
 @dataclass(frozen=True)
@@ -119,25 +118,6 @@ class LearningRateStep:
     boosted: bool
 
 
-def pooled_gain(earlier: np.ndarray, later: np.ndarray) -> tuple[float, float]:
-    """How much a win rate rose from one window to the next, and the standard error of that.
-
-    Parameters
-    ----------
-    earlier, later : array (k, 2)
-        Win rate and number of trades of each evaluation.
-
-    Returns
-    -------
-    gain, error : float
-        Difference of the pooled rates; standard error of two binomials of the same rate.
-    """
-    wins, trades = np.array([(w[:, 0] @ w[:, 1], w[:, 1].sum()) for w in (earlier, later)]).T
-    rate = wins.sum() / trades.sum()
-    first, second = wins / trades
-    return float(second - first), math.sqrt(rate * (1.0 - rate) * (1.0 / trades).sum())
-
-
 class AdaptiveLRScheduler:
     """Set the learning rates of an optimiser step by step.
 
@@ -162,7 +142,7 @@ class AdaptiveLRScheduler:
         self._reduction = 1.0
         self._since_boost = 2 * self.config.patience
         self._regime: str | bool | None = None
-        self._window: list[tuple[float, int, float]] = []
+        self._window = WinRateWindow(self.config.patience, self.config.least_trades)
         self._apply()
 
     @property
@@ -222,8 +202,8 @@ class AdaptiveLRScheduler:
         self._advance()
         rate = float(win_rate) if count else math.nan  # type: ignore[arg-type]
         if count:
-            self._window.append((rate, count, expectancy))
-        gain, error, expectancy_gain = self._compare()
+            self._window.add(rate, count, expectancy)
+        gain, error, expectancy_gain = self._window.gain()
         reduced = gain < self.config.errors * error or (gain <= 0.0 and error == 0.0)
         if reduced:
             self._reduction = max(self._reduction * self.config.factor, self.config.floor)
@@ -258,7 +238,7 @@ class AdaptiveLRScheduler:
             "reduction": self._reduction,
             "since_boost": self._since_boost,
             "regime": self._regime,
-            "window": [list(evaluation) for evaluation in self._window],
+            "window": [list(evaluation) for evaluation in self._window.evaluations],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -279,7 +259,9 @@ class AdaptiveLRScheduler:
         self._step, self._phase, self._length = state["step"], state["phase"], state["length"]
         self._reduction, self._since_boost = float(state["reduction"]), state["since_boost"]
         self._regime = state["regime"]
-        self._window = [(float(rate), int(n), float(profit)) for rate, n, profit in state["window"]]
+        self._window = WinRateWindow(self.config.patience, self.config.least_trades)
+        for rate, trades, expectancy in state["window"]:
+            self._window.add(float(rate), int(trades), float(expectancy))
         self._apply()
 
     def _advance(self) -> None:
@@ -289,17 +271,6 @@ class AdaptiveLRScheduler:
         self._phase += 1
         if self._phase == self._length:
             self._phase, self._length = 0, self._length * self.config.growth
-
-    def _compare(self) -> tuple[float, float, float]:
-        """Gain, its standard error, and gain of expectancy, from the shortest windows with enough trades."""
-        window = np.array(self._window).reshape(-1, 3)
-        for k in range(self.config.patience, len(window) // 2 + 1):
-            earlier, later = window[-2 * k : -k], window[-k:]
-            if min(earlier[:, 1].sum(), later[:, 1].sum()) >= self.config.least_trades:
-                del self._window[: -2 * k]
-                profits = [w[:, 1] @ w[:, 2] / w[:, 1].sum() for w in (earlier, later)]
-                return *pooled_gain(earlier[:, :2], later[:, :2]), float(profits[1] - profits[0])
-        return math.nan, math.nan, math.nan
 
     def _explore(self, regime: str | bool | None) -> None:
         """Boost at the start of a new regime; win rates of the old one are no measure for it."""

@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from engine.agents.actor_critic import chosen, entropy_of, head, sample
+from engine.agents.option_laws import AGE, HAZARD, OPTION, OptionLaws, of_option
 from engine.agents.policy import OWN_STATE, Decision, Evaluation, Policy
 from engine.regimes.names import REGIMES
 
-__all__ = ["HierarchicalRLAgent", "OptionReport", "OptionsConfig", "option_report"]
+__all__ = ["HierarchicalRLAgent", "OptionsConfig"]
 
-# Columns of the memory and of the action.
-_OPTION, _AGE, _HAZARD = 0, 1, 2
-_LEVEL, _NEXT, _ENDED = 0, 1, 2
 # Memory holds integers: a hazard of 1 is kept as this number.
 _WHOLE = 1 << 20
 
@@ -66,34 +64,6 @@ class OptionsConfig:
             )
         if min(self.n_actions, self.hidden) < 1:
             raise ValueError("n_actions and hidden must be at least 1")
-
-
-@dataclass(frozen=True)
-class _Judgement:
-    """What the networks make of B states."""
-
-    log_option: Tensor  # (B, O)
-    log_level: Tensor  # (B, O, L)
-    end_logit: Tensor  # (B,), of the option in force
-    fresh: Tensor  # (B,), no option is in force yet
-
-    @property
-    def p_end(self) -> Tensor:
-        return torch.where(self.fresh, 1.0, self.end_logit.sigmoid())
-
-    def p_next(self, option: Tensor) -> Tensor:
-        """Probability (B, O) of each option to act on this bar."""
-        p_end = self.p_end[:, None]
-        kept = nn.functional.one_hot(option, self.log_option.shape[1])
-        return p_end * self.log_option.exp() + (1.0 - p_end) * kept
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        """Joint log-probability (B,) of coin, option and level; a coin that is not tossed has none."""
-        ended = action[:, _ENDED] > 0
-        coin = logsigmoid(torch.where(ended, self.end_logit, -self.end_logit))
-        option = torch.where(ended, chosen(self.log_option, action[:, _NEXT]), 0.0)
-        level = chosen(_of_option(self.log_level, action[:, _NEXT]), action[:, _LEVEL])
-        return torch.where(self.fresh, 0.0, coin) + option + level
 
 
 class HierarchicalRLAgent(Policy):
@@ -235,10 +205,10 @@ class HierarchicalRLAgent(Policy):
         """
         judged, value = self._judge(embedding, own, memory)
         option, ended, after = self._next_option(judged, memory, generator, greedy=greedy)
-        log_level = _of_option(judged.log_level, option)
+        log_level = of_option(judged.log_level, option)
         level = log_level.argmax(1) if greedy else sample(log_level, generator)
         action = torch.stack((level, option, ended.long()), 1)
-        marginal = (judged.p_next(memory[:, _OPTION])[:, :, None] * judged.log_level.exp()).sum(1)
+        marginal = (judged.p_next(memory[:, OPTION])[:, :, None] * judged.log_level.exp()).sum(1)
         confidence = marginal.gather(1, level[:, None])[:, 0]
         return Decision(action, judged.log_prob(action), value, after, confidence)
 
@@ -251,7 +221,7 @@ class HierarchicalRLAgent(Policy):
         judged, value = self._judge(embedding, own, memory)
         within = entropy_of(judged.log_level.flatten(0, 1)).view_as(judged.log_option)
         p_end = judged.p_end
-        kept = nn.functional.one_hot(memory[:, _OPTION], len(self.config.names))
+        kept = nn.functional.one_hot(memory[:, OPTION], len(self.config.names))
         choosing = entropy_of(judged.log_option) + (judged.log_option.exp() * within).sum(1)
         entropy = p_end.detach() * choosing + (1.0 - p_end.detach()) * (kept * within).sum(1)
         cost = self.config.deliberation_cost * torch.where(judged.fresh, 0.0, p_end).mean()
@@ -272,16 +242,16 @@ class HierarchicalRLAgent(Policy):
         bar, p_regime, own = values[None].split(widths, dim=1)
         return self.encode(bar, p_regime), own
 
-    def _judge(self, embedding: Tensor, own: Tensor, memory: Tensor) -> tuple[_Judgement, Tensor]:
+    def _judge(self, embedding: Tensor, own: Tensor, memory: Tensor) -> tuple[OptionLaws, Tensor]:
         """Probabilities of everything that can be chosen, and the value upon arrival (B,)."""
-        option, age = memory[:, _OPTION], memory[:, _AGE]
+        option, age = memory[:, OPTION], memory[:, AGE]
         bar = embedding[:, : 2 * self.config.hidden]
         first = torch.tanh(torch.addmm(bar, own, self.own.weight.T))
         actor, critic = first.chunk(2, dim=1)
         actor, critic = torch.tanh(self.actor(actor)), torch.tanh(self.critic(critic))
         relative_age = torch.log1p(age / self.horizons[option])[:, None]
         ending = torch.tanh(self.ending(actor) + relative_age * self.age_in_end(option))
-        judged = _Judgement(
+        judged = OptionLaws(
             head(self.over_options, actor).log_softmax(0).T,
             self._level_laws(actor, embedding),
             self.end_prior[option] + chosen(self.end_logits(ending), option),
@@ -303,7 +273,7 @@ class HierarchicalRLAgent(Policy):
 
     def _next_option(
         self,
-        judged: _Judgement,
+        judged: OptionLaws,
         memory: Tensor,
         generator: torch.Generator | None,
         *,
@@ -311,7 +281,7 @@ class HierarchicalRLAgent(Policy):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Option that acts, whether the one before it ended, and the memory thereafter."""
         greedy = generator is None if greedy is None else greedy
-        hazard = memory[:, _HAZARD] / _WHOLE - logsigmoid(-judged.end_logit)
+        hazard = memory[:, HAZARD] / _WHOLE - logsigmoid(-judged.end_logit)
         if greedy:
             ended = judged.fresh | (hazard >= math.log(2.0))
             new = judged.log_option.argmax(1)
@@ -319,58 +289,7 @@ class HierarchicalRLAgent(Policy):
             uniform = torch.empty_like(hazard).uniform_(generator=generator)
             ended = uniform < judged.p_end
             new = sample(judged.log_option, generator)
-        option = torch.where(ended, new, memory[:, _OPTION])
-        age = torch.where(ended, 0, memory[:, _AGE]) + 1
+        option = torch.where(ended, new, memory[:, OPTION])
+        age = torch.where(ended, 0, memory[:, AGE]) + 1
         hazard = torch.where(ended, 0.0, hazard * _WHOLE).round().long()
         return option, ended, torch.stack((option, age, hazard), 1)
-
-
-@dataclass(frozen=True)
-class OptionReport:
-    """How options were used.
-
-    Parameters
-    ----------
-    use : dict of str to float
-        Share of bars on which each option acted.
-    mean_duration : dict of str to float
-        Bars per end of each option; infinite where none ended, NaN where the option could not have ended.
-    ends : dict of str to int
-    """
-
-    use: dict[str, float]
-    mean_duration: dict[str, float]
-    ends: dict[str, int]
-
-
-def option_report(memory: Tensor, action: Tensor, names: tuple[str, ...]) -> OptionReport:
-    """Count use and duration of options over decisions, in any order.
-
-    Mean duration is occasions to end over ends, the maximum-likelihood estimate, which counts options still
-    in force rightly; the mean over finished ones would be too short.
-
-    Parameters
-    ----------
-    memory : Tensor, shape (..., 3)
-        Before each decision.
-    action : Tensor, shape (..., 3)
-    names : tuple of str
-        Of the options.
-    """
-    memory, action = memory.flatten(0, -2), action.flatten(0, -2)
-    running = memory[:, _AGE] > 0
-    options = len(names)
-    acted = torch.bincount(action[:, _NEXT], minlength=options)
-    occasions = torch.bincount(memory[running, _OPTION], minlength=options)
-    ends = torch.bincount(memory[running & (action[:, _ENDED] > 0), _OPTION], minlength=options)
-    use, duration = acted.double() / len(action), occasions.double() / ends
-    return OptionReport(
-        dict(zip(names, use.tolist(), strict=True)),
-        dict(zip(names, duration.tolist(), strict=True)),
-        dict(zip(names, ends.tolist(), strict=True)),
-    )
-
-
-def _of_option(per_option: Tensor, option: Tensor) -> Tensor:
-    """Rows (B, L) of one option each out of (B, O, L)."""
-    return per_option[torch.arange(len(option), device=option.device), option]

@@ -19,6 +19,7 @@ from engine.agents.experts import MoEAgent
 from engine.agents.learning_rate import AdaptiveLRScheduler, LearningRateConfig
 from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.policies import policy_factory
+from engine.agents.ppo import PPOConfig
 from engine.agents.replayed import ReplayConfig
 from engine.agents.starts import startable
 from engine.agents.tape import MarketTape
@@ -71,7 +72,8 @@ class PipelineConfig:
     improvements : Improvements
         Which improvements are on.
     agent : AgentConfig
-        Replay is set by the improvements.
+        Replay is set by the improvements. By default few accounts on each bar: what limits learning is the
+        noise of the market, which accounts on the same bar share.
     curriculum : CurriculumConfig
         Its natural shares are measured on the training data. Without the curriculum all regimes are trained
         from the start with as many evaluations as its stages have together.
@@ -89,12 +91,16 @@ class PipelineConfig:
     """
 
     improvements: Improvements = field(default_factory=Improvements)
-    agent: AgentConfig = field(default_factory=AgentConfig)
+    agent: AgentConfig = field(
+        default_factory=lambda: AgentConfig(
+            ppo=PPOConfig(learning_rate=1e-3, gamma=0.98, entropy_weight=0.003, minibatch=2_048), paths=4
+        )
+    )
     curriculum: CurriculumConfig = field(
-        default_factory=lambda: CurriculumConfig(stage_evaluations=2, final_evaluations=8)
+        default_factory=lambda: CurriculumConfig(stage_evaluations=1, final_evaluations=5)
     )
     learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
-    updates_per_evaluation: int = 5
+    updates_per_evaluation: int = 3
     fine_tune_evaluations: int = 2
     patience: int = 4
     validation_share: float = 0.2

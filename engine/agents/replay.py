@@ -1,10 +1,6 @@
 """Prioritised experience replay (Schaul, Quan, Antonoglou & Silver 2016), with a factor per regime.
 
-Item i is drawn with P(i) = m_i f(p_i) / sum, where p_i = min(|td|, clip) + eps and m_i is its regime's
-factor. f(p) is p^alpha ("proportional") or rank^-alpha ("rank"). For rewards with heavy tails take ranks or
-a clip, else a few outliers that nothing can predict are replayed for ever. The importance weight
-(N P(i))^-beta is of that same law, factor included, over the largest of the batch: over the largest of all
-items, weights vanish as soon as one item is very unlikely.
+The law of the draws is that of `engine.agents.priorities`.
 
 Items are whatever the learner replays, a transition or a stretch of H steps. What it replays was decided by
 an older policy: keep the behaviour's log-probability in the item and correct by `engine.agents.vtrace`.
@@ -13,40 +9,23 @@ an older policy: keep the behaviour's log-probability in the item and correct by
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.agents.priorities import Kind, PriorityLaw, importance_weights
 from engine.agents.row_store import RowStore
 from engine.agents.sum_tree import MaxTree, SumTree
 from engine.errors import NotEnoughDataError
 
-__all__ = ["PrioritizedReplayBuffer", "importance_weights"]
+__all__ = ["PrioritizedReplayBuffer"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Items = dict[str, NDArray[Any]]
 
 _FIELD = "item."
-
-
-def importance_weights(probabilities: Floats, size: int, beta: float) -> Floats:
-    """Weights (N P)^-beta of a batch over their largest: all 1 at beta 0, unbiased up to scale at beta 1.
-
-    Parameters
-    ----------
-    probabilities : array (B,)
-        With which each item of the batch was really drawn.
-    size : int
-        Number N of items drawn from.
-    beta : float
-        In [0, 1].
-    """
-    if not 0.0 <= beta <= 1.0:
-        raise ValueError(f"beta must be in [0, 1], got {beta}")
-    weights = (size * probabilities) ** -beta
-    return weights / weights.max()
 
 
 class PrioritizedReplayBuffer:
@@ -86,22 +65,14 @@ class PrioritizedReplayBuffer:
         capacity: int,
         *,
         alpha: float = 0.6,
-        kind: Literal["proportional", "rank"] = "proportional",
+        kind: Kind = "proportional",
         eps: float = 1e-3,
         clip: float = np.inf,
         seed: int = 0,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
-        if not 0.0 <= alpha <= 1.0:
-            raise ValueError(f"alpha must be in [0, 1], got {alpha}")
-        if kind not in ("proportional", "rank"):
-            raise ValueError(f"kind must be 'proportional' or 'rank', got {kind!r}")
-        if not 0.0 < eps < np.inf:
-            raise ValueError(f"eps must be above 0, got {eps}")
-        if not clip > 0.0:
-            raise ValueError(f"clip must be above 0, got {clip}")
-        self.capacity, self.alpha, self.kind, self.eps, self.clip = capacity, alpha, kind, eps, clip
+        self.capacity, self.law = capacity, PriorityLaw(alpha, kind, eps, clip)
         self.mean_weight = np.nan
         self._random = np.random.default_rng(seed)
         self._store: RowStore | None = None
@@ -169,10 +140,10 @@ class PrioritizedReplayBuffer:
         entering = (
             np.full(n, self._priorities.maximum or 1.0)
             if priorities is None
-            else self._priority(priorities, n)
+            else self.law.priorities(priorities, n)
         )
         factor = np.ones(n) if factors is None else _positive("factors", factors, n)
-        mass = self._mass(entering) * factor
+        mass = self.law.masses(entering, self._ordered) * factor
         self._store, start = store, self._added % self.capacity
         room = min(n, self.capacity - start)
         for at, part in ((start, slice(0, room)), (0, slice(room, n))):
@@ -211,7 +182,7 @@ class PrioritizedReplayBuffer:
         """
         if self._store is None or not self._added:
             raise NotEnoughDataError("no item has been added to sample from")
-        if self.kind == "rank" and self._changed >= len(self):
+        if self.law.kind == "rank" and self._changed >= len(self):
             self._order()
         slots, masses = self._masses.draw(self._random.random(batch))
         weights = importance_weights(masses / self._masses.total, len(self), beta)
@@ -231,20 +202,21 @@ class PrioritizedReplayBuffer:
             Finite, of either sign. Of an index given twice the last counts.
         """
         indices = np.asarray(indices)
-        priority = self._priority(td, len(indices))
+        priority = self.law.priorities(td, len(indices))
         if indices.size and indices.min() < self._added - len(self):
             kept = indices >= self._added - len(self)
             indices, priority = indices[kept], priority[kept]
         slots = self._slots(indices)
         self._priorities.place(slots, priority)
-        self._masses.place(slots, self._mass(priority) * self._factors[slots])
+        self._masses.place(slots, self.law.masses(priority, self._ordered) * self._factors[slots])
         self._changed += len(slots)
 
     def update_factors(self, indices: Indices, factors: NDArray[np.floating]) -> None:
         """Set the regime factors, > 0, of items."""
         slots = self._slots(indices)
         self._factors[slots] = _positive("factors", factors, len(slots))
-        self._masses.place(slots, self._mass(self._priorities.leaves[slots]) * self._factors[slots])
+        masses = self.law.masses(self._priorities.leaves[slots], self._ordered)
+        self._masses.place(slots, masses * self._factors[slots])
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Everything that later draws depend on, as arrays."""
@@ -292,7 +264,8 @@ class PrioritizedReplayBuffer:
                 self._store.fields[name][: len(self)] = values
 
     def _settings(self) -> Floats:
-        return np.array([self.capacity, self.alpha, self.kind == "rank", self.eps, self.clip], np.float64)
+        law = self.law
+        return np.array([self.capacity, law.alpha, law.kind == "rank", law.eps, law.clip], np.float64)
 
     def _slots(self, indices: Indices) -> Indices:
         indices = np.asarray(indices)
@@ -304,25 +277,12 @@ class PrioritizedReplayBuffer:
             )
         return indices % self.capacity
 
-    def _priority(self, td: NDArray[np.floating], n: int) -> Floats:
-        size = np.abs(np.asarray(td, np.float64))
-        if size.shape != (n,) or not np.isfinite(size).all():
-            raise ValueError(f"TD errors must be {n} finite numbers, got {td!r}")
-        return np.minimum(size, self.clip) + self.eps
-
-    def _mass(self, priority: Floats) -> Floats:
-        if self.kind == "proportional":
-            return priority**self.alpha
-        greater = self._ordered.size - np.searchsorted(self._ordered, priority, "right")
-        equal = self._ordered.size - greater - np.searchsorted(self._ordered, priority, "left")
-        return (greater + np.maximum(equal + 1, 2) / 2) ** -self.alpha
-
     def _order(self) -> None:
         """Rank all items anew."""
         size = len(self)
         priorities = self._priorities.leaves[:size]
         self._ordered, self._changed = np.sort(priorities), 0
-        self._masses.place_run(0, self._mass(priorities) * self._factors[:size])
+        self._masses.place_run(0, self.law.masses(priorities, self._ordered) * self._factors[:size])
 
 
 def _positive(name: str, values: NDArray[np.floating], n: int) -> Floats:

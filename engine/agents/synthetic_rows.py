@@ -5,11 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from engine.features.catalogue import CATALOGUE
+from engine.regimes.names import REGIME_COLUMNS
 from engine.synthetic.spliced import graft
 
 __all__ = ["synthetic_rows"]
 
-_CARRIED = ("segment", "open", "close", "p_trend", "p_range", "p_panic", "regime", "funding")
+_CARRIED = ("segment", "open", "close", *REGIME_COLUMNS, "regime", "funding")
 
 
 def synthetic_rows(windows: pl.DataFrame, bars: pl.DataFrame, *, before: int = 0, seed: int) -> pl.DataFrame:

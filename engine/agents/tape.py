@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DataError
 from engine.features.scaling import Scaler
-from engine.regimes.names import REGIMES
+from engine.regimes.names import REGIME_COLUMNS, REGIMES
 
 __all__ = ["UNKNOWN_REGIME", "MarketTape"]
 
@@ -22,7 +22,6 @@ UNKNOWN_REGIME = -1
 """Regime of a row whose filtered probabilities are missing."""
 
 _SOURCE = "tape"
-_PROBABILITIES = tuple(f"p_{name.lower()}" for name in REGIMES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +130,7 @@ class MarketTape:
             If a column is missing, a segment's rows do not stand together in order of time, a price or
             volatility is not positive, a feature is not finite, or probabilities do not sum to 1.
         """
-        needed = ("symbol", "ts", "segment", "open", "volatility", *_PROBABILITIES, *features)
+        needed = ("symbol", "ts", "segment", "open", "volatility", *REGIME_COLUMNS, *features)
         for column in needed:
             if column not in rows.columns:
                 raise DataError(f"missing; the frame has {rows.columns}", source=_SOURCE, column=column)
@@ -151,10 +150,10 @@ class MarketTape:
         closes = _floats(rows.get_column("close", default=rows["open"]))
         for column, prices in (("open", opens), ("close", closes)):
             refuse(~_is_positive(prices), column, prices, "must be finite and positive")
-        p = np.column_stack([_floats(rows[column]) for column in _PROBABILITIES])
+        p = np.column_stack([_floats(rows[column]) for column in REGIME_COLUMNS])
         unknown = np.isnan(p).any(axis=1)
         wrong = ~unknown & ((p < 0.0).any(axis=1) | ~np.isclose(p.sum(axis=1), 1.0, atol=1e-3))
-        refuse(wrong, _PROBABILITIES[0], p, f"{_PROBABILITIES} must be probabilities that sum to 1")
+        refuse(wrong, REGIME_COLUMNS[0], p, f"{REGIME_COLUMNS} must be probabilities that sum to 1")
         p[unknown] = 1.0 / len(REGIMES)
         return cls(
             symbols=symbols,

@@ -101,4 +101,9 @@ def training_data(
     train = tape.between(first.start, first.end)
     if synthetic is not None and not synthetic.is_empty():
         train = train.join(MarketTape.from_frame(synthetic, features, scaler))
-    return TrainingData(train, tape.between(rest.start, rest.end), scaler, window)
+    validation = tape.between(rest.start, rest.end)
+    if not (validation.decisions_left > 0).any():
+        raise NotEnoughDataError(
+            f"no position can be held from {rest.start} to {rest.end}: give a longer training window"
+        )
+    return TrainingData(train, validation, scaler, window)

@@ -6,7 +6,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.alpha.bandit import BanditConfig, Evidence, Forgetting, credit, laws
+from engine.alpha.bandit import BanditConfig
+from engine.alpha.bandit_evidence import Evidence, Forgetting, credit, laws
 from engine.regimes.names import REGIMES
 
 __all__ = ["play"]

@@ -14,15 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from engine.alpha.bandit import (
-    AlphaEngineBandit,
-    Evidence,
-    Forgetting,
-    credit,
-    laws,
-    reward_of,
-    with_interval,
-)
+from engine.alpha.bandit import AlphaEngineBandit, reward_of
+from engine.alpha.bandit_evidence import Evidence, Forgetting, credit, laws, with_interval
 from engine.alpha.coordinator import BREAK_EVEN
 from engine.alpha.trade_outcomes import TradeOutcomes
 from engine.regimes.names import REGIMES

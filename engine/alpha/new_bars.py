@@ -20,6 +20,7 @@ from engine.calibration.conformal import ConformalPredictor
 from engine.calibration.walk_forward import with_side
 from engine.features.catalogue import CATALOGUE
 from engine.regimes.detector import RegimeDetector
+from engine.regimes.names import REGIME_COLUMNS
 from engine.regimes.observations import observations as regime_observations
 
 __all__ = ["TAIL", "ModelsInUse", "predict_new_bars"]
@@ -114,9 +115,7 @@ def predict_new_bars(
         "symbol",
         "ts",
         "regime",
-        "p_trend",
-        "p_range",
-        "p_panic",
+        *REGIME_COLUMNS,
         "direction",
         "raw_confidence",
         "confidence",

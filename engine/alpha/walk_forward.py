@@ -17,10 +17,11 @@ from engine.evaluation.splits import Split, select
 from engine.features.catalogue import CATALOGUE
 from engine.features.pruning import Pruning, prune
 from engine.features.shap_analyzer import SHAPAnalyzer, ShapConfig
+from engine.regimes.names import REGIME_COLUMNS
 
 __all__ = ["FEATURES", "SCHEMA_HASH", "FoldForecast", "forecast_fold", "prune_fold", "with_scale"]
 
-FEATURES: tuple[str, ...] = (*CATALOGUE.columns, "p_trend", "p_range", "p_panic")
+FEATURES: tuple[str, ...] = (*CATALOGUE.columns, *REGIME_COLUMNS)
 """What models may learn from: the recipe, and the filtered probabilities of the regimes."""
 
 SCHEMA_HASH = hashlib.sha256("|".join((CATALOGUE.schema_hash(), *FEATURES)).encode()).hexdigest()

@@ -9,7 +9,7 @@ import polars as pl
 
 from engine.errors import NotEnoughDataError
 
-__all__ = ["Split", "Window", "fit_dates", "select", "walk_forward"]
+__all__ = ["Split", "Window", "fit_dates", "require_positive", "select", "walk_forward"]
 
 _ZERO = timedelta(0)
 
@@ -150,9 +150,7 @@ def walk_forward(
     ----------
     Lopez de Prado (2018), chapter 7: purging and embargo.
     """
-    for name, length in {"train": train, "calibrate": calibrate, "test": test, "horizon": horizon}.items():
-        if length <= _ZERO:
-            raise ValueError(f"{name} was {length}; it must be positive")
+    require_positive(train=train, calibrate=calibrate, test=test, horizon=horizon)
     step = test if step is None else step
     if step < test:
         raise ValueError(f"step was {step}; below test = {test} the test windows would overlap")
@@ -202,6 +200,13 @@ def select(frame: pl.DataFrame, window: Window, label_end: str | None = None) ->
     if label_end is not None:
         inside &= (pl.col(label_end) <= window.end).fill_null(value=False)
     return frame.filter(inside)
+
+
+def require_positive(**lengths: timedelta) -> None:
+    """Raise ValueError, by its name, if a length of time is not positive."""
+    for name, length in lengths.items():
+        if length <= _ZERO:
+            raise ValueError(f"{name} was {length}; it must be positive")
 
 
 def fit_dates(ts: pl.Series, refit: timedelta, warmup: timedelta) -> list[datetime]:

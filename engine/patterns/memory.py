@@ -1,4 +1,4 @@
-"""Windows of the past with what followed, searched exactly and never ahead of time."""
+"""Windows of the past with what followed, never searched ahead of time."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from engine.errors import DataError
+from engine.patterns.nearest import Neighbours, nearest_apart
 from engine.patterns.windows import LENGTH, PatternWindows
 from engine.tensors import pack, unpack
 
-__all__ = ["Match", "MemoryStore", "Neighbours"]
+__all__ = ["Match", "MemoryStore"]
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _KIND = "pattern memory"
-# Squared distances in float32 are right to less than this share of the largest squared length.
-_ROUNDING = 1e-5
-# Candidates for each neighbour: most lie in a stretch of time that a nearer one stands for.
-_CANDIDATES = 16
 
 
 class Match(NamedTuple):
@@ -42,17 +36,6 @@ class Match(NamedTuple):
     distance: float
     outcome: float
     known_at: datetime
-
-
-@dataclass(frozen=True, eq=False)
-class Neighbours:
-    """Entries nearest to each query, nearest first: index -1 and infinite distance where there are no more.
-
-    Both have the shape (Q, top_k); distances are Euclidean.
-    """
-
-    index: Integers
-    distance: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,26 +192,9 @@ class MemoryStore:
                 f"queries are {points.shape} at {len(ts)} moments; expected one row of "
                 f"{self.embedding.shape[1]} for each moment"
             )
-        index = np.full((len(points), top_k), -1, np.int64)
-        distance = np.full((len(points), top_k), np.inf)
         past = self.usable(ts.astype("datetime64[us]"))
         step = (self.ts - self.ts.min()) // np.timedelta64(self.bar) if len(self) else np.empty(0, np.int64)
-        rounding = _ROUNDING * float(
-            max((a**2).sum(axis=1).max(initial=1.0) for a in (points, self.embedding))
-        )
-        step = step.astype(np.int64)
-        # Each search is short: threads would wait for each other longer than they work.
-        with threadpool_limits(limits=1):
-            for n in np.unique(past[past > 0]).tolist():
-                rows, width = np.flatnonzero(past == n), min(n, _CANDIDATES * top_k)
-                entries = self.embedding[:n]
-                while rows.size:
-                    found = faiss.knn(points[rows], entries, width)[1]
-                    done = _nearest(
-                        points, rows, entries, found, step, apart, width == n, rounding, index, distance
-                    )
-                    rows, width = rows[~done], min(n, 4 * width)
-        return Neighbours(index, distance)
+        return nearest_apart(points, self.embedding, past, step.astype(np.int64), top_k, apart)
 
     def matches(self, query: Floats, at: np.datetime64, top_k: int = 10, apart: int = LENGTH) -> list[Match]:
         """Return the nearest entries to one query (D,) whose last bar opens at `at`."""
@@ -293,44 +259,3 @@ def _distance(bar: timedelta, horizon: int, embargo: int) -> np.timedelta64:
 def _usable_order(made: dict[str, NDArray[Any]], distance: np.timedelta64) -> Integers:
     usable_from = np.maximum(made["ts"] + distance, made["known_at"])
     return np.lexsort((made["symbol"], made["ts"], usable_from))
-
-
-@njit(cache=True)
-def _nearest(points, rows, entries, found, step, apart, everything, rounding, index, distance):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Take the nearest of the candidates that keep apart, for queries whose candidates suffice to tell.
-
-    Distances are computed anew in float64, pair by pair, so that ties are ties whatever the search rounds.
-    """
-    top_k, width = index.shape[1], found.shape[1]
-    done = np.zeros(rows.size, np.bool_)
-    away = np.empty(width)
-    for q in range(rows.size):
-        point = points[rows[q]]
-        for c in range(width):
-            total = 0.0
-            for d in range(point.size):
-                gap = np.float64(point[d]) - np.float64(entries[found[q, c], d])
-                total += gap * gap
-            away[c] = total
-        # Stable sorts, the last one first: by distance, then in the order of entries.
-        by_entry = np.argsort(found[q], kind="mergesort")
-        order = by_entry[np.argsort(away[by_entry], kind="mergesort")]
-        taken = 0
-        for c in order:
-            entry, free = found[q, c], True
-            for k in range(taken):
-                if abs(step[entry] - step[index[rows[q], k]]) < apart:
-                    free = False
-                    break
-            if free:
-                index[rows[q], taken] = entry
-                distance[rows[q], taken] = np.sqrt(away[c])
-                taken += 1
-                if taken == top_k:
-                    break
-        enough = taken == top_k and distance[rows[q], top_k - 1] ** 2 < away[order[-1]] - rounding
-        done[q] = everything or enough
-        if not done[q]:
-            index[rows[q], :] = -1
-            distance[rows[q], :] = np.inf
-    return done

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from engine.patterns.memory import Neighbours
+from engine.patterns.nearest import Neighbours
 
 __all__ = ["OUTCOME_COLUMNS", "outcome_features"]
 

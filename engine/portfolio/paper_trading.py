@@ -22,7 +22,7 @@ from engine.evaluation.panel import Panel
 from engine.evaluation.paper_broker import Account, Event, advance, place
 from engine.portfolio.decide import Decision, DecisionConfig, DecisionInputs, DecisionState, target_positions
 from engine.portfolio.view import SymbolView
-from engine.regimes.names import REGIMES
+from engine.regimes.names import REGIME_COLUMNS
 
 __all__ = ["Book", "Market", "TradingDay", "decide_again", "trade_day", "trade_days"]
 
@@ -185,7 +185,7 @@ def trade_days(
 
 
 def _view(row: Mapping[str, Any]) -> SymbolView:
-    probabilities = tuple(row[f"p_{name.lower()}"] for name in REGIMES)
+    probabilities = tuple(row[column] for column in REGIME_COLUMNS)
     known = {f.name: row[f.name] for f in fields(SymbolView) if f.name in row}
     return SymbolView(**known, regime_probabilities=None if None in probabilities else probabilities)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.calibration.coverage import effective_outcomes
 from engine.errors import NotEnoughDataError
-from engine.evaluation.splits import Window, fit_dates, select
+from engine.evaluation.splits import Window, fit_dates, require_positive, select
 from engine.regimes.transition_features import TRANSITION_FEATURES
 from engine.regimes.transition_model import (
     LinearScore,
@@ -320,9 +320,7 @@ def walk_forward_transitions(
     ValueError
         If a length is not positive.
     """
-    for name, length in {"bar": bar, "refit": refit, "warmup": warmup, "lookback": lookback}.items():
-        if length <= timedelta(0):
-            raise ValueError(f"{name} was {length}; it must be positive")
+    require_positive(bar=bar, refit=refit, warmup=warmup, lookback=lookback)
     anticipator = RegimeTransitionAnticipator(replace(config or AnticipatorConfig(), bar=bar))
     parts = []
     for date in fit_dates(rows["ts"], refit, warmup):

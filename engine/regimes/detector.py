@@ -17,15 +17,13 @@ from engine.regimes.chain_fit import fit_chain
 from engine.regimes.channels import ChannelLaw, channel_evidence, fear_greed_shift, fit_channels, tilted
 from engine.regimes.emissions import Definition, ReturnLaw, bar_sums, log_densities
 from engine.regimes.hmm import forward
-from engine.regimes.names import REGIMES
+from engine.regimes.names import REGIME_COLUMNS, REGIMES
 from engine.regimes.observations import CHANNELS, OBSERVATIONS, ObservationSpans
 from engine.regimes.scales import SymbolScales
 
-__all__ = ["PROBABILITIES", "RegimeConfig", "RegimeDetector", "filtered_frame"]
+__all__ = ["RegimeConfig", "RegimeDetector", "filtered_frame"]
 
 Floats = NDArray[np.float64]
-
-PROBABILITIES = tuple(f"p_{name.lower()}" for name in REGIMES)
 
 
 @dataclass(frozen=True)
@@ -219,10 +217,10 @@ class RegimeDetector:
     def _continued(self, after: pl.DataFrame | None, chain: RegimeChain) -> tuple[datetime | None, Floats]:
         """Newest bar that was filtered, and what was believed of every state then."""
         usual = chain.state_shares
-        known = None if after is None else after.drop_nulls(PROBABILITIES).sort("ts")
+        known = None if after is None else after.drop_nulls(REGIME_COLUMNS).sort("ts")
         if known is None or known.is_empty():
             return None, usual
-        ts, probabilities = known["ts"][-1], known.select(PROBABILITIES).row(-1)
+        ts, probabilities = known["ts"][-1], known.select(REGIME_COLUMNS).row(-1)
         state = self._state
         if state and state.ts == ts and np.allclose(state.reported, probabilities, rtol=0.0, atol=1e-12):
             return ts, chain.carried(state.states)
@@ -296,7 +294,7 @@ def filtered_frame(rows: pl.DataFrame, beliefs: Floats) -> pl.DataFrame:
     """``symbol, ts`` of `rows` with the probabilities [n, 3] and the likeliest regime."""
     names = np.array(REGIMES, dtype=object)[beliefs.argmax(axis=1)]
     return rows.select("symbol", "ts").with_columns(
-        *(pl.Series(name, beliefs[:, k]) for k, name in enumerate(PROBABILITIES)),
+        *(pl.Series(name, beliefs[:, k]) for k, name in enumerate(REGIME_COLUMNS)),
         pl.Series("regime", names, dtype=pl.String),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from engine.errors import NotEnoughDataError
-from engine.evaluation.splits import Window, fit_dates
+from engine.evaluation.splits import Window, fit_dates, require_positive
 from engine.regimes.detector import RegimeConfig, RegimeDetector, filtered_frame
 from engine.regimes.names import REGIMES
 from engine.regimes.observations import observations
@@ -73,9 +73,7 @@ def walk_forward_regimes(
     ValueError
         If a length is not positive.
     """
-    for name, length in {"bar": bar, "refit": refit, "warmup": warmup, "lookback": lookback}.items():
-        if length <= timedelta(0):
-            raise ValueError(f"{name} was {length}; it must be positive")
+    require_positive(bar=bar, refit=refit, warmup=warmup, lookback=lookback)
     detector = RegimeDetector(replace(config or RegimeConfig(), bar=bar))
     observed = observations(candles, detector.config.spans, alternative)
     filtered = filtered_frame(observed.head(0), np.empty((0, len(REGIMES))))

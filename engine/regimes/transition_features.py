@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from engine.regimes.names import REGIMES
+from engine.regimes.names import REGIME_COLUMNS, REGIMES
 
 __all__ = ["FEATURE_MEMORY", "TRANSITION_FEATURES", "transition_features"]
 
@@ -31,11 +31,11 @@ def _average(column: str, window: int) -> pl.Expr:
 
 
 _OWN_BEFORE = pl.coalesce(
-    pl.when(pl.col("regime") == name).then(pl.col(f"p_{name.lower()}").shift(_HOURS).over("symbol"))
-    for name in REGIMES
+    pl.when(pl.col("regime") == name).then(pl.col(column).shift(_HOURS).over("symbol"))
+    for name, column in zip(REGIMES, REGIME_COLUMNS, strict=True)
 )
 _BLOCKS = {
-    "p_own": pl.max_horizontal("p_trend", "p_range", "p_panic"),
+    "p_own": pl.max_horizontal(REGIME_COLUMNS),
     "entered": (pl.col("regime") != pl.col("regime").shift().over("symbol")).fill_null(value=True),
     "squared": pl.col("log_return") ** 2,
 }
@@ -134,7 +134,7 @@ def transition_features(
     DataFrame
         ``symbol, ts, regime`` and the features, Float64, one row for each of `regimes`.
     """
-    rows = regimes.select("symbol", "ts", "regime", "p_trend", "p_range", "p_panic")
+    rows = regimes.select("symbol", "ts", "regime", *REGIME_COLUMNS)
     frames = {"changepoints": changepoints, "observed": observed, "alternative": alternative}
     for name, columns in _INPUTS.items():
         rows = _with_columns_of(rows, frames[name], columns)

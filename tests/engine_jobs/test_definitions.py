@@ -8,7 +8,7 @@ import pytest
 
 from engine_assets.graph import TABLES
 from engine_jobs.definitions import defs
-from engine_jobs.jobs import JOB_GROUPS
+from engine_jobs.jobs import JOB_GROUPS, STUDY_GROUPS
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")
 HEAVY = {
@@ -93,7 +93,7 @@ def test_every_table_is_checked_and_every_decision_for_lookahead() -> None:
 
 def test_every_group_belongs_to_one_job() -> None:
     graph = defs.resolve_asset_graph()
-    groups = [group for groups in JOB_GROUPS.values() for group in groups]
+    groups = [group for groups in (JOB_GROUPS | STUDY_GROUPS).values() for group in groups]
     assert len(groups) == len(set(groups))
     assert {graph.get(key).group_name for key in graph.materializable_asset_keys} == set(groups)
 
@@ -113,7 +113,7 @@ def test_heavy_libraries_are_not_imported_when_definitions_load() -> None:
     assert not HEAVY & set(loaded.stdout.split())
 
 
-@pytest.mark.parametrize("name", [*JOB_GROUPS, "quality_checks"])
+@pytest.mark.parametrize("name", [*JOB_GROUPS, *STUDY_GROUPS, "quality_checks"])
 def test_jobs_resolve(name: str) -> None:
     job = defs.resolve_job_def(name)
     assert job.description

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from engine_assets.partitions import monthly
-from engine_jobs.jobs import JOB_GROUPS
+from engine_jobs.jobs import JOB_GROUPS, STUDY_GROUPS
 from engine_jobs.schedules import build_schedules
 
 MONTHS = monthly(datetime(2024, 1, 1), datetime(2024, 4, 1))
@@ -65,5 +65,5 @@ def test_one_tick_asks_for_one_run(instance: dg.DagsterInstance) -> None:
 
 
 def test_every_job_has_a_schedule_that_starts_stopped() -> None:
-    assert set(SCHEDULES) == {*JOB_GROUPS, "quality_checks"}
+    assert set(SCHEDULES) == {*JOB_GROUPS, *STUDY_GROUPS, "quality_checks"}
     assert {s.default_status for s in SCHEDULES.values()} == {dg.DefaultScheduleStatus.STOPPED}

@@ -57,6 +57,16 @@ def test_a_frame_that_does_not_match_is_refused_with_its_place(frame: pl.DataFra
         TABLE.check(frame)
 
 
+def test_its_columns_are_taken_from_a_wider_frame_in_their_types() -> None:
+    wider = FRAME.with_columns(pl.col("value").cast(pl.Float32), other=1).select(
+        reversed([*FRAME.columns, "other"])
+    )
+    assert TABLE.of(wider).equals(FRAME)
+    assert TABLE.of(wider).schema == FRAME.schema
+    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="value"):
+        TABLE.of(FRAME.drop("value"))
+
+
 def test_a_key_of_some_columns_may_repeat_the_others() -> None:
     repeated = FRAME.with_columns(value=pl.lit(1.0))
     assert TABLE.check(repeated).equals(repeated)

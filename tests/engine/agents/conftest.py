@@ -5,12 +5,20 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from engine.agents.agent import RLTradingAgent
+from engine.agents.agent_config import AgentConfig, state_width
+from engine.agents.decisions import GreedyDecisions
+from engine.agents.environment import EnvironmentConfig
+from engine.agents.policy import OWN_STATE
 from engine.agents.tape import MarketTape
+from engine.agents.trading_agents import DecidedTape
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -64,6 +72,31 @@ def leaning_tape() -> Callable[..., MarketTape]:
             decisions_left=left,
             synthetic=np.zeros(n, bool),
             mark=r.normal(0, 0.005, n),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def decided_tape() -> Callable[..., DecidedTape]:
+    """Make decisions by hand: the level taken on each row of a tape."""
+
+    def make(tape: MarketTape, level: NDArray[np.int64], **config: Any) -> DecidedTape:
+        environment = EnvironmentConfig(**config)
+        agent = RLTradingAgent(
+            state_width(len(tape.features)), len(environment.levels), AgentConfig(environment=environment)
+        )
+        n = len(tape)
+        return DecidedTape(
+            agent,
+            tape,
+            GreedyDecisions(
+                action=torch.from_numpy(level)[:, None],
+                confidence=torch.full((n,), 0.5),
+                value=torch.zeros(n),
+                own=torch.zeros(n, len(OWN_STATE)),
+                memory=torch.zeros(n, 0, dtype=torch.int64),
+            ),
         )
 
     return make

@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 
 from engine.agents.collapse import (
-    CollapseConfig,
     action_findings,
     collapse_findings,
     entropy_finding,
@@ -15,6 +14,7 @@ from engine.agents.collapse import (
     option_findings,
     turnover_findings,
 )
+from engine.agents.collapse_config import CollapseConfig
 from engine.errors import NotEnoughDataError
 
 N, LEVELS, CONFIG = 1_000, 10, CollapseConfig()

@@ -5,15 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from engine.agents.explanations import (
-    ExplanationConfig,
-    chosen_log_probability,
-    explain,
-    input_names,
-    state_value,
-    top_features,
-)
+from engine.agents.explanations import ExplanationConfig, explain, top_features
 from engine.agents.policy import Decision, Evaluation, Policy
+from engine.agents.policy_outputs import chosen_log_probability, input_names, state_value
 from engine.errors import NotEnoughDataError
 
 FEW = ExplanationConfig(samples=50, most_background=25)

@@ -14,7 +14,8 @@ from torch import Tensor
 from engine.agents.agent import RLTradingAgent
 from engine.agents.agent_config import AgentConfig, state_width
 from engine.agents.environment import EnvironmentConfig, TradingEnvironment
-from engine.agents.options import HierarchicalRLAgent, OptionsConfig, option_report
+from engine.agents.option_report import option_report
+from engine.agents.options import HierarchicalRLAgent, OptionsConfig
 from engine.agents.policy import Evaluation
 from engine.agents.ppo import PPOConfig
 from engine.agents.rollout import Bars, Collector

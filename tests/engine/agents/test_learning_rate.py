@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
-from engine.agents.learning_rate import AdaptiveLRScheduler, LearningRateConfig, pooled_gain
+from engine.agents.learning_rate import AdaptiveLRScheduler, LearningRateConfig
+from engine.agents.win_rates import pooled_gain
 
 
 def optimizer(*rates: float) -> SGD:

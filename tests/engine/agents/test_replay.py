@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from engine.agents.replay import PrioritizedReplayBuffer, importance_weights
+from engine.agents.priorities import importance_weights
+from engine.agents.replay import PrioritizedReplayBuffer
 from engine.errors import NotEnoughDataError
 
 EPS = 1e-3

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.alpha.bandit import AlphaEngineBandit, BanditConfig, laws, reward_of
+from engine.alpha.bandit import AlphaEngineBandit, BanditConfig, reward_of
+from engine.alpha.bandit_evidence import laws
 from engine.alpha.bandit_regret import play
 from engine.errors import DataError
 from engine.regimes.names import REGIMES

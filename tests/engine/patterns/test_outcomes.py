@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.patterns.embedding_quality import alignment, effective_rank, uniformity
-from engine.patterns.memory import Neighbours
+from engine.patterns.nearest import Neighbours
 from engine.patterns.outcomes import OUTCOME_COLUMNS, outcome_features
 from engine.patterns.projection import CompactProjection
 

@@ -6,19 +6,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.patterns import market_rows, precision
+from benchmarks.patterns import precision, rows_with_truth
 from engine.errors import DataError
 from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
 from engine.features.labels import labels
 from engine.patterns.contrastive import ContrastiveConfig
 from engine.patterns.embedding_quality import effective_rank
+from engine.patterns.encoder import TransformerPatternMatcher
 from engine.patterns.features import pattern_features, remember
 from engine.patterns.memory import MemoryStore
 from engine.patterns.model import PatternModel, train_pattern_model
 from engine.patterns.outcomes import OUTCOME_COLUMNS
 from engine.patterns.pattern_plots import embedding_picture, learning_curve, neighbours_picture
-from engine.patterns.windows import LENGTH, PatternWindows
+from engine.patterns.windows import CANDLE_CHANNELS, LENGTH, PatternWindows
 from engine.tensors import pack
 
 HOUR = timedelta(hours=1)
@@ -31,7 +32,7 @@ SMALL = ContrastiveConfig(batch=64, steps=60, check=20, horizon=HORIZON, embargo
 
 @pytest.fixture(scope="module")
 def rows():
-    return market_rows(21, BARS, ["BTC/USDT", "ETH/USDT"])
+    return rows_with_truth(21, BARS, ["BTC/USDT", "ETH/USDT"])
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +59,48 @@ def test_the_embedding_uses_its_space_and_the_loss_left_that_of_a_collapsed_enco
 
 
 def test_windows_found_alike_are_in_the_same_regime_more_often_than_any(rows, trained, made):
-    """The sized-down study: by the encoder against by chance; `benchmarks.patterns` has the rest."""
+    """The sized-down study: by the encoder against by chance; `benchmarks.patterns` has the rest.
+
+    An encoder at its initial weights passes as well, because windows that look alike are often in the same
+    regime; what training adds is asked for below.
+    """
     model, _ = trained
     windows = made[0]
     points = model.encoder.encode_all(windows)
     random = np.random.default_rng(0).normal(size=points.shape).astype(np.float32)
     found, chance = (precision(rows, windows, windows.ends, p, CUT) for p in (points, random))
     assert found > chance + 0.05
+
+
+def nearer_than_other_moments(windows: PatternWindows, points: np.ndarray) -> tuple[float, float]:
+    """How the windows of two symbols at the same moment compare to those of other moments, after the cut.
+
+    Share of the other moments, those of the same event left out, that are farther away, and share of the
+    moments from which all are.
+    """
+    after = windows.ts[windows.ends] >= np.datetime64(CUT + LENGTH * HOUR)
+    first, second = (points[after & (windows.symbol[windows.ends] == symbol)] for symbol in (0, 1))
+    cosine = first @ second.T
+    moment = np.arange(len(cosine))
+    other = np.abs(moment[:, None] - moment) >= SMALL.exclusion
+    farther = (cosine < np.diag(cosine)[:, None]) | ~other
+    return float(farther[other].mean()), float(farther.all(axis=1).mean())
+
+
+def test_training_brings_symbols_at_one_moment_together_as_no_untrained_encoder_does(trained, made):
+    """What the encoder is taught, on moments that it was not taught by.
+
+    On the markets of seeds 21 to 24 the shares were at least 0.97 and 0.41 trained, at most 0.91 and 0.23
+    untrained.
+    """
+    model, windows = trained[0], made[0]
+    untrained = TransformerPatternMatcher(len(CATALOGUE.columns), channels=CANDLE_CHANNELS, seed=1)
+    shares, before = (
+        nearer_than_other_moments(windows, encoder.encode_all(windows))
+        for encoder in (model.encoder, untrained)
+    )
+    assert shares[0] > 0.95 > before[0]
+    assert shares[1] > 2.0 * before[1]
 
 
 def test_one_row_for_each_bar_and_an_opinion_only_where_there_is_a_past(rows, made):

@@ -16,10 +16,10 @@ from engine.errors import DataError, NotEnoughDataError
 from engine.evaluation.splits import Window
 from engine.features.lookahead import check_lookahead
 from engine.regimes.chain import regime_probabilities
-from engine.regimes.detector import PROBABILITIES, RegimeConfig, RegimeDetector, filtered_frame
+from engine.regimes.detector import RegimeConfig, RegimeDetector, filtered_frame
 from engine.regimes.emissions import log_densities
 from engine.regimes.hmm import forward, smooth
-from engine.regimes.names import REGIMES
+from engine.regimes.names import REGIME_COLUMNS, REGIMES
 from engine.regimes.observations import observations
 from engine.regimes.regime_scores import recall_at_false_alarms, regime_scores
 
@@ -75,7 +75,7 @@ def detector(observed: pl.DataFrame) -> RegimeDetector:
 
 
 def states(found: pl.DataFrame, symbol: str = "AAA/USDT") -> np.ndarray:
-    return found.filter(pl.col("symbol") == symbol).select(PROBABILITIES).to_numpy()
+    return found.filter(pl.col("symbol") == symbol).select(REGIME_COLUMNS).to_numpy()
 
 
 def test_regimes_are_found_online_from_returns_alone() -> None:
@@ -91,9 +91,9 @@ def test_regimes_are_found_online_from_returns_alone() -> None:
 
 def test_probabilities_are_a_distribution(detector: RegimeDetector, observed: pl.DataFrame) -> None:
     found = detector.filter(observed)
-    assert found.columns == ["symbol", "ts", *PROBABILITIES, "regime"]
+    assert found.columns == ["symbol", "ts", *REGIME_COLUMNS, "regime"]
     assert_frame_equal(found.select("symbol", "ts"), observed.select("symbol", "ts").sort("symbol", "ts"))
-    p = found.select(PROBABILITIES).to_numpy()
+    p = found.select(REGIME_COLUMNS).to_numpy()
     np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-12)
     assert found["regime"].to_list() == [REGIMES[k] for k in p.argmax(axis=1)]
 
@@ -289,7 +289,7 @@ def test_an_index_joined_by_calendar_day_fails_the_lookahead_check(detector: Reg
     assert check_lookahead(as_known, inputs, **known).passed
     leaks = check_lookahead(by_day, inputs, **known)
     assert not leaks.passed
-    assert set(leaks.guilty) & set(PROBABILITIES)
+    assert set(leaks.guilty) & set(REGIME_COLUMNS)
 
 
 def test_a_channel_that_tells_of_panic_is_learnt_and_used(observed: pl.DataFrame) -> None:

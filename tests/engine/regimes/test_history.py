@@ -13,8 +13,9 @@ from polars.testing import assert_frame_equal
 from engine.alternative.features import alternative_features
 from engine.features.lookahead import check_lookahead
 from engine.market.simulator import MarketSimulator
-from engine.regimes.detector import PROBABILITIES, RegimeDetector
+from engine.regimes.detector import RegimeDetector
 from engine.regimes.history import walk_forward_regimes
+from engine.regimes.names import REGIME_COLUMNS
 from engine.regimes.observations import observations
 from engine.regimes.regime_scores import regime_scores
 
@@ -53,8 +54,8 @@ def test_nothing_is_known_before_the_first_fit(candles: pl.DataFrame, regimes: p
     assert_frame_equal(regimes.select("symbol", "ts"), candles.select("symbol", "ts"))
     early = regimes.filter(pl.col("ts") < START + 30 * DAY)
     late = regimes.filter(pl.col("ts") >= START + 30 * DAY)
-    assert early.select(pl.col(*PROBABILITIES, "regime").is_null().all()).row(0) == (True,) * 4
-    assert late.select(pl.col(*PROBABILITIES, "regime").is_not_null().all()).row(0) == (True,) * 4
+    assert early.select(pl.col(*REGIME_COLUMNS, "regime").is_null().all()).row(0) == (True,) * 4
+    assert late.select(pl.col(*REGIME_COLUMNS, "regime").is_not_null().all()).row(0) == (True,) * 4
 
 
 def test_too_short_a_history_has_no_regimes(candles: pl.DataFrame) -> None:
