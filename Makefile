@@ -6,9 +6,11 @@ export DAGSTER_HOME ?= $(CURDIR)/data/dagster_home
 export GX_ANALYTICS_ENABLED := false
 # Threads of the tree learner sleep instead of spinning while they wait for a busy core.
 export OMP_WAIT_POLICY := passive
+# The libraries come uncompiled; unless their bytecode is kept, each process compiles thousands of modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test lint bench
+.PHONY: help setup run ui test tests lint style types bench
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,15 +38,24 @@ run: setup ## From raw candles to target weights, then a summary
 ui: setup ## The asset graph in the browser, on loopback port 3000
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
-lint: setup ## Style, types, import rule, definitions
+lint: style types ## Style, types, import rule, definitions
+
+style: setup
 	@$(BIN)/ruff check --no-cache .
 	@$(BIN)/ruff format --no-cache --check .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/dagster definitions validate -w workspace.yaml --log-level warning
 
-test: lint ## Every check and test
+types: setup
+	@$(BIN)/mypy
+
+tests: export OMP_NUM_THREADS := 1
+tests: setup
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# One core checks types for more than a minute: done beside the tests, the other does not wait for it.
+test: style ## Every check and test
+	@$(MAKE) --no-print-directory --jobs 2 types tests
 
 bench: setup ## What the README's figures are measured with
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"

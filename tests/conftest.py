@@ -13,3 +13,9 @@ def market_data() -> Path:
     if not MARKET.is_dir():
         pytest.skip(f"recorded market data is not at {MARKET}")
     return MARKET
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, the main job before all: no process is left alone with them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, "engine_jobs" not in item.path.parts))

@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -19,9 +19,9 @@ from rich.console import Console
 from engine.errors import DataError
 from engine.evaluation import attempts as ledger
 from engine_assets.portfolio import paper_trading
-from engine_jobs.explain import explain
+from engine_jobs import explain, kill_switch
 from engine_jobs.jobs import JOB_GROUPS
-from resources.settings import Settings
+from resources.settings import PROFILES, SIMULATION_START, Settings, load_settings
 from resources.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +84,15 @@ def copied(first: subprocess.CompletedProcess[str], folder: Path, tmp_path: Path
     """A copy of the finished run, to go on with."""
     shutil.copytree(folder, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture
+def in_copy(copied: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let commands that are called without a process of their own work on the copy, too."""
+    monkeypatch.setenv("ENGINE_WAREHOUSE", str(copied / "engine.duckdb"))
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
 
 
 def test_it_goes_from_candles_to_weights(
@@ -213,23 +222,24 @@ with dg.DagsterInstance.get() as instance:
     for job in ("ingest", "daily_rebalance"):
         run_stage(Console(), instance, build_defs(settings, feed), job, settings, feed)
 """
-_END = "2025-06-24"
+_END = SIMULATION_START + timedelta(days=PROFILES["smoke"].simulated_days)
 
 
 def later(folder: Path, days: int) -> subprocess.CompletedProcess[str]:
-    end = date.fromisoformat(_END) + timedelta(days=days)
-    done = run(folder, "-c", _REBALANCE, ENGINE_END=end.isoformat())
+    end = (_END + timedelta(days=days)).isoformat()
+    done = run(folder, "-c", _REBALANCE, ENGINE_END=end)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
+@pytest.mark.usefixtures("in_copy")
 def test_fresh_prices_become_decisions_without_training_under_the_kill_switch(copied: Path) -> None:
     warehouse = Warehouse(address=str(copied / "engine.duckdb"))
     models = warehouse.versions(["models.registry", "models.calibrators", "features.matrix"])
     before = warehouse.frame("SELECT book, max(number) AS number FROM trading.decisions GROUP BY book")
     ledger = warehouse.frame("SELECT * FROM trading.paper_ledger ORDER BY number")
-    switch = ("-m", "engine_jobs.kill_switch")
-    stopped = run(copied, *switch, "stop", "--actor", "ann", "--reason", "exchange is down")
+    stop = ("-m", "engine_jobs.kill_switch", "stop", "--actor", "ann", "--reason", "exchange is down")
+    stopped = run(copied, *stop)
     assert stopped.returncode == 0, stopped.stderr
 
     later(copied, days=2)
@@ -243,14 +253,13 @@ def test_fresh_prices_become_decisions_without_training_under_the_kill_switch(co
     told = warehouse.frame(
         "SELECT t.weight, d.book_after FROM portfolio.target_positions AS t "
         "JOIN trading.decisions AS d USING (book, ts) WHERE d.ts >= ?",
-        [date.fromisoformat(_END)],
+        [_END],
     )
     assert told.height == 4
     assert (told["weight"] == 0.0).all()
     assert told["book_after"].str.contains("exchange is down").all()
 
-    lifted = run(copied, *switch, "resume", "--actor", "ann", "--reason", "it is back")
-    assert lifted.returncode == 0, lifted.stderr
+    assert kill_switch.main(["resume", "--actor", "ann", "--reason", "it is back"]) == 0
     orders = warehouse.frame("SELECT stop, actor, reason FROM trading.kill_switch ORDER BY number")
     assert orders.rows() == [(True, "ann", "exchange is down"), (False, "ann", "it is back")]
 
@@ -262,7 +271,10 @@ def newest_order(warehouse: Warehouse) -> tuple[str, str]:
     return order["symbol"][0], order["decided_at"][0].isoformat()
 
 
-def test_a_trade_is_explained_and_reproduced_bit_for_bit(copied: Path) -> None:
+@pytest.mark.usefixtures("in_copy")
+def test_a_trade_is_explained_and_reproduced_bit_for_bit(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     warehouse = Warehouse(address=str(copied / "engine.duckdb"))
     symbol, when = newest_order(warehouse)
     told = run(copied, "-m", "engine_jobs.explain", symbol, when)
@@ -272,9 +284,8 @@ def test_a_trade_is_explained_and_reproduced_bit_for_bit(copied: Path) -> None:
     explained = warehouse.frame("FROM portfolio.trades_explained")
     assert explained.height > 0
     assert explained["gates"].str.contains("confidence").all()
-    missing = run(copied, "-m", "engine_jobs.explain", symbol, "2024-01-01")
-    assert missing.returncode == 1
-    assert "no order" in missing.stdout
+    assert explain.main([symbol, "2024-01-01"]) == 1
+    assert "no order" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -291,7 +302,7 @@ def test_a_journal_that_was_tampered_with_is_found_out(copied: Path, statement: 
     with warehouse.write() as connection:
         connection.execute(statement)
     console = Console(record=True, width=160, file=io.StringIO())
-    assert not explain(console, warehouse, Settings(), symbol, datetime.fromisoformat(when))
+    assert not explain.explain(console, warehouse, Settings(), symbol, datetime.fromisoformat(when))
     told = console.export_text()
     assert "not reproduced" in told
     assert said in told
