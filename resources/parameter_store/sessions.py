@@ -1,0 +1,424 @@
+"""Tuning sessions: one at a time in a scope, held by a process that has to say that it is still there."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, Select, func, insert, select, update
+
+from resources.parameter_store.canonical import canonical
+from resources.parameter_store.errors import BusyError, LeaseLostError, StoreError
+from resources.parameter_store.ledger import Ledger, Transaction
+from resources.parameter_store.models import progress, sessions
+from resources.parameter_store.moments import from_text, readable, to_text
+from resources.parameter_store.scopes import Scope
+
+__all__ = ["HeldSession", "Holder", "ProgressEvent", "SessionRecord", "Sessions", "StopRequest"]
+
+LEASE = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a session."""
+
+    host: str
+    pid: int
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        """Name the present process."""
+        return cls(socket.gethostname(), os.getpid())
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Who asked a session to stop, when and why."""
+
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session as the store knows it.
+
+    Parameters
+    ----------
+    id : str
+    scope : Scope
+    scenario : str
+    status : str
+        As its holder last said.
+    actor, reason : str
+        Who started it, and why.
+    holder : Holder
+    started_at, heartbeat_at, lease_until : datetime
+    ended_at : datetime or None
+        ``None`` while it runs.
+    stop : StopRequest or None
+    configuration, result : mapping
+    """
+
+    id: str
+    scope: Scope
+    scenario: str
+    status: str
+    actor: str
+    reason: str
+    holder: Holder
+    started_at: datetime
+    heartbeat_at: datetime
+    lease_until: datetime
+    ended_at: datetime | None
+    stop: StopRequest | None
+    configuration: Mapping[str, Any] = field(hash=False)
+    result: Mapping[str, Any] | None = field(hash=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended; its holder may be gone, see `lease_until`."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """What a session said about one episode; ``number`` is the cursor to read on from."""
+
+    number: int
+    at: datetime
+    content: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class HeldSession:
+    """A session in the hands of this process. Whatever it writes is refused once another has taken over."""
+
+    id: str
+    scope: Scope
+    ledger: Ledger = field(repr=False)
+    token: str = field(repr=False)
+
+    def heartbeat(self) -> bool:
+        """Renew the lease; tell whether the session has been asked to stop."""
+        with self.ledger.write() as transaction:
+            return self._renewed(transaction, {}).stop is not None
+
+    def stop_requested(self) -> bool:
+        """Tell whether the session has been asked to stop, without renewing the lease."""
+        with self.ledger.read() as transaction:
+            return _session(transaction, self.id).stop is not None
+
+    def advance(self, status: str) -> None:
+        """Say what the session does now, and renew the lease."""
+        with self.ledger.write() as transaction:
+            self._renewed(transaction, {"status": _checked("status", status)})
+
+    def report(self, content: Mapping[str, Any]) -> int:
+        """Append what is known after an episode, and renew the lease; return its number."""
+        text = canonical(content, "progress")
+        with self.ledger.write() as transaction:
+            self._renewed(transaction, {})
+            newest = select(func.max(progress.c.number)).where(progress.c.session == self.id)
+            number = (transaction.connection.execute(newest).scalar() or 0) + 1
+            row = {"session": self.id, "number": number, "at": to_text(transaction.now), "content": text}
+            transaction.connection.execute(insert(progress).values(row))
+        return number
+
+    def save_state(self, state: bytes) -> None:
+        """Keep what the search needs to go on after an interruption, and renew the lease.
+
+        Raises
+        ------
+        ValueError
+            If it is neither safetensors nor JSON: nothing that could run as code is kept.
+        """
+        if not isinstance(state, bytes) or not (_is_safetensors(state) or _is_json(state)):
+            raise ValueError("the state of a session must be the bytes of safetensors or of JSON")
+        with self.ledger.write() as transaction:
+            self._renewed(transaction, {"state": state})
+
+    def finish(
+        self, status: str, *, actor: str, reason: str, result: Mapping[str, Any] | None = None
+    ) -> None:
+        """End the session; the scope is free for another."""
+        text = canonical(result or {}, "result")
+        with self.ledger.write() as transaction:
+            self._renewed(
+                transaction,
+                {"status": _checked("status", status), "ended_at": to_text(transaction.now), "result": text},
+            )
+            content = {"status": status, "result": result or {}}
+            transaction.append(
+                "session.ended",
+                actor=actor,
+                reason=reason,
+                scope=self.scope,
+                subject=self.id,
+                content=content,
+            )
+
+    def _renewed(self, transaction: Transaction, values: Mapping[str, Any]) -> SessionRecord:
+        mine = (sessions.c.id == self.id) & (sessions.c.token == self.token) & sessions.c.ended_at.is_(None)
+        row = transaction.connection.execute(select(sessions.c.lease_seconds).where(mine)).one_or_none()
+        if row is None:
+            now = _session(transaction, self.id)
+            what = f"has ended ({now.status})" if not now.running else f"was taken over by {now.holder}"
+            raise LeaseLostError(f"session {self.id} {what}; this process no longer writes for it")
+        until = transaction.now + timedelta(seconds=row.lease_seconds)
+        times = {"heartbeat_at": to_text(transaction.now), "lease_until": to_text(until)}
+        transaction.connection.execute(update(sessions).where(mine).values(**times, **values))
+        return _session(transaction, self.id)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """All sessions of a store."""
+
+    ledger: Ledger
+
+    def start(
+        self,
+        scope: Scope | str,
+        scenario: str,
+        *,
+        actor: str,
+        reason: str,
+        configuration: Mapping[str, Any] | None = None,
+        lease: timedelta = LEASE,
+    ) -> HeldSession:
+        """Start a session; one whose lease in this scope is over is ended as failed.
+
+        Raises
+        ------
+        BusyError
+            If another runs in the scope; it says which, and who holds it.
+        """
+        where, identity = Scope.parse(scope), uuid.uuid4().hex
+        with self.ledger.attempt(f"start {scenario}", actor=actor, scope=where) as transaction:
+            running = _first(transaction, _running().where(sessions.c.scope == str(where)))
+            if running is not None:
+                if running.lease_until > transaction.now:
+                    raise BusyError(running)
+                why = f"its lease was over since {readable(running.lease_until)}, {running.holder}"
+                _end(transaction, running, "failed", actor=actor, reason=why)
+            event = transaction.append(
+                "session.started",
+                actor=actor,
+                reason=reason,
+                scope=where,
+                subject=identity,
+                content={"scenario": _checked("scenario", scenario), "configuration": configuration or {}},
+            )
+            row = {
+                "id": identity,
+                "scope": str(where),
+                "scenario": scenario,
+                "actor": actor,
+                "reason": reason,
+                "configuration": canonical(configuration or {}, "configuration"),
+                "started_at": to_text(event.at),
+                "status": "snapshot",
+            }
+            transaction.connection.execute(insert(sessions).values(row | _lease(transaction.now, lease)))
+            return self._held(transaction, identity)
+
+    def resume(self, session: str, *, actor: str, reason: str, lease: timedelta = LEASE) -> HeldSession:
+        """Take over a session whose lease is over, to go on from its saved state.
+
+        Raises
+        ------
+        BusyError
+            If its holder has a lease.
+        StoreError
+            If it has ended.
+        """
+        with self.ledger.attempt(f"resume {session}", actor=actor, subject=session) as transaction:
+            found = _session(transaction, session)
+            if not found.running:
+                raise StoreError(f"session {session} has ended ({found.status}); start another")
+            if found.lease_until > transaction.now:
+                raise BusyError(found)
+            mine = sessions.c.id == session
+            transaction.connection.execute(
+                update(sessions).where(mine).values(_lease(transaction.now, lease))
+            )
+            content = {"before": str(found.holder), "lease_was_until": found.lease_until}
+            transaction.append(
+                "session.taken_over",
+                actor=actor,
+                reason=reason,
+                scope=found.scope,
+                subject=session,
+                content=content,
+            )
+            return self._held(transaction, session)
+
+    def request_stop(self, session: str, *, actor: str, reason: str) -> SessionRecord:
+        """Ask a session to stop; one that has ended, or was asked before, stays as it is."""
+        with self.ledger.write() as transaction:
+            found = _session(transaction, session)
+            if not found.running or found.stop is not None:
+                return found
+            event = transaction.append(
+                "session.stop_requested", actor=actor, reason=reason, scope=found.scope, subject=session
+            )
+            stop = canonical({"actor": actor, "reason": reason, "at": event.at})
+            transaction.connection.execute(update(sessions).where(sessions.c.id == session).values(stop=stop))
+            return _session(transaction, session)
+
+    def end_abandoned(self, *, actor: str, reason: str) -> list[SessionRecord]:
+        """End as failed all sessions whose lease is over."""
+        with self.ledger.write() as transaction:
+            over = _all(transaction, _running().where(sessions.c.lease_until <= to_text(transaction.now)))
+            for record in over:
+                _end(transaction, record, "failed", actor=actor, reason=reason)
+            return [_session(transaction, record.id) for record in over]
+
+    def get(self, session: str) -> SessionRecord:
+        """Return one session."""
+        with self.ledger.read() as transaction:
+            return _session(transaction, session)
+
+    def running(self, scope: Scope | str | None = None) -> list[SessionRecord]:
+        """Return those that have not ended, the newest first; a lease may be over."""
+        query = _running() if scope is None else _running().where(sessions.c.scope == str(Scope.parse(scope)))
+        with self.ledger.read() as transaction:
+            return _all(transaction, query)
+
+    def recent(self, limit: int = 50) -> list[SessionRecord]:
+        """Return the newest."""
+        with self.ledger.read() as transaction:
+            return _all(transaction, _QUERY.limit(_positive("limit", limit)))
+
+    def progress(self, session: str, after: int = 0, limit: int = 1_000) -> list[ProgressEvent]:
+        """Return what a session reported after a number, in order."""
+        mine = (progress.c.session == session) & (progress.c.number > after)
+        query = select(progress).where(mine).order_by(progress.c.number).limit(_positive("limit", limit))
+        with self.ledger.read() as transaction:
+            _session(transaction, session)
+            rows = transaction.connection.execute(query).all()
+        return [ProgressEvent(row.number, from_text(row.at), json.loads(row.content)) for row in rows]
+
+    def state(self, session: str) -> bytes | None:
+        """Return what was saved to go on from."""
+        with self.ledger.read() as transaction:
+            _session(transaction, session)
+            query = select(sessions.c.state).where(sessions.c.id == session)
+            return transaction.connection.execute(query).scalar()
+
+    def _held(self, transaction: Transaction, session: str) -> HeldSession:
+        query = select(sessions.c.scope, sessions.c.token).where(sessions.c.id == session)
+        row = transaction.connection.execute(query).one()
+        return HeldSession(session, Scope.parse(row.scope), self.ledger, row.token)
+
+
+_QUERY = select(*(column for column in sessions.c if column.name not in ("state", "token"))).order_by(
+    sessions.c.started_at.desc(), sessions.c.id
+)
+
+
+def _running() -> Select[Any]:
+    return _QUERY.where(sessions.c.ended_at.is_(None))
+
+
+def _lease(now: datetime, lease: timedelta) -> dict[str, Any]:
+    seconds = round(lease.total_seconds())
+    if seconds < 1:
+        raise ValueError(f"lease = {lease} must last at least one second")
+    holder = Holder.this_process()
+    return {
+        "host": holder.host,
+        "pid": holder.pid,
+        "token": secrets.token_hex(16),
+        "lease_seconds": seconds,
+        "heartbeat_at": to_text(now),
+        "lease_until": to_text(now + timedelta(seconds=seconds)),
+    }
+
+
+def _end(transaction: Transaction, record: SessionRecord, status: str, *, actor: str, reason: str) -> None:
+    transaction.append(
+        "session.ended",
+        actor=actor,
+        reason=reason,
+        scope=record.scope,
+        subject=record.id,
+        content={"status": status, "result": {}},
+    )
+    values = {"status": status, "ended_at": to_text(transaction.now), "result": canonical({"reason": reason})}
+    transaction.connection.execute(update(sessions).where(sessions.c.id == record.id).values(values))
+
+
+def _session(transaction: Transaction, session: str) -> SessionRecord:
+    found = _first(transaction, _QUERY.where(sessions.c.id == session))
+    if found is None:
+        raise StoreError(f"there is no session {session!r}")
+    return found
+
+
+def _first(transaction: Transaction, query: Select[Any]) -> SessionRecord | None:
+    found = _all(transaction, query.limit(1))
+    return found[0] if found else None
+
+
+def _all(transaction: Transaction, query: Select[Any]) -> list[SessionRecord]:
+    return [_record(row) for row in transaction.connection.execute(query)]
+
+
+def _record(row: Row[Any]) -> SessionRecord:
+    stop = None if row.stop is None else json.loads(row.stop)
+    return SessionRecord(
+        id=row.id,
+        scope=Scope.parse(row.scope),
+        scenario=row.scenario,
+        status=row.status,
+        actor=row.actor,
+        reason=row.reason,
+        holder=Holder(row.host, row.pid),
+        started_at=from_text(row.started_at),
+        heartbeat_at=from_text(row.heartbeat_at),
+        lease_until=from_text(row.lease_until),
+        ended_at=None if row.ended_at is None else from_text(row.ended_at),
+        stop=None if stop is None else StopRequest(stop["actor"], stop["reason"], from_text(stop["at"])),
+        configuration=json.loads(row.configuration),
+        result=None if row.result is None else json.loads(row.result),
+    )
+
+
+def _checked(name: str, text: str) -> str:
+    if not text.strip() or len(text) > 40:
+        raise ValueError(f"{name} = {text!r} must be text of at most 40 characters")
+    return text
+
+
+def _positive(name: str, number: int) -> int:
+    if number < 1:
+        raise ValueError(f"{name} = {number} must be at least 1")
+    return number
+
+
+def _is_safetensors(state: bytes) -> bool:
+    """Tell by the header: its length in eight bytes, then JSON."""
+    length = int.from_bytes(state[:8], "little")
+    return len(state) >= 8 + length and _is_json(state[8 : 8 + length])
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
