@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.evaluation.entry_signals import channel, channel_signals
 
-__all__ = ["Bracket", "Terms", "Track", "lay_out", "sweep_lookback", "sweep_row"]
+__all__ = ["Bracket", "Terms", "Track", "first_touch", "lay_out", "sweep_lookback", "sweep_row"]
 
 Floats = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def lay_out(
 
 
 @nb.njit(nogil=True, cache=True)
-def _first_touch(reach: Floats, blocks: Floats, t: int, end: int, below: float, above: float) -> int:
+def first_touch(reach: Floats, blocks: Floats, t: int, end: int, below: float, above: float) -> int:
     """First bar in [t, end) that reaches down to `below` or up to `above`; `end` if none does."""
     border = min((t + _NEAR) // _BLOCK * _BLOCK, end)
     for i in range(t, border):
@@ -189,7 +189,7 @@ def _walk(
                 continue
             stop, target = price * (1.0 - side * stops[kind]), price * (1.0 + side * targets[kind])
             below, above = (stop, target) if side > 0 else (target, stop)
-            b = _first_touch(reach, blocks, t + 1, end, below, above)
+            b = first_touch(reach, blocks, t + 1, end, below, above)
 
             value_in = quantity * price
             cost = value_in * (fee_rate + half_spread + impact * np.sqrt(quantity / bars[entry, VOLUMES]))

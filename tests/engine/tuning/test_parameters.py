@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.tuning.parameters import DEFAULTS, PARAMETERS, ParameterSet, highs, lows
+from engine.tuning.scenarios import GOALS, SCENARIOS
 
 
 def test_eleven_parameters_under_the_names_that_users_know() -> None:
@@ -72,3 +74,19 @@ def test_values_survive_the_wire() -> None:
     assert DEFAULTS.changes(changed) == {"socialGo": (0.75, 0.8), "baseRiskPct": (0.5, 1.0)}
     assert changed.content_hash != DEFAULTS.content_hash
     assert ParameterSet.from_mapping({"socialGo": 0.75}).content_hash == DEFAULTS.content_hash
+
+
+def test_the_page_says_what_the_tables_say() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "parameters.md").read_text()
+    for p in PARAMETERS.values():
+        waits = "waits" if p.rests else ""
+        numbers = f"{p.default:g} | {p.low:g} to {p.high:g} | {p.step:g}"
+        row = f"| `{p.name}` | {numbers} | {p.unit} | {p.meaning} | {waits} |"
+        assert row in page, f"docs/parameters.md: expected {row}"
+    for s in SCENARIOS.values():
+        targets = ", ".join(f"`{name}`" for name in s.targets)
+        row = (
+            f"| `{s.name}` | {s.minutes} min, {s.episodes} episodes | {targets} | {GOALS[s.goal]} | "
+            f"{s.aggressiveness.name} | {s.purpose} |"
+        )
+        assert row in page, f"docs/parameters.md: expected {row}"
