@@ -8,18 +8,17 @@ are
     d spread = E[ (eps^2 - spread^2) / spread^3 * ((r+ + r-) / 2 - baseline) ],
 
 followed along the law's natural gradient (Wierstra et al. 2014): a step of the mean is its gradient times
-spread^2, a step of the logarithm of the spread its gradient times spread / 2. Scores are used in standard
-deviations of the episode, so that the unit of the goal decides nothing.
+spread^2, a step of the logarithm of the spread its gradient times spread / 2. Scores count by their rank in
+the episode, those of the worse half alike: neither the unit of the goal nor how bad the worst are decides
+anything.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PGPE", "gradients"]
+__all__ = ["PGPE", "gradients", "utilities"]
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +42,23 @@ def gradients(
     above = (plus + minus) / 2.0 - baseline
     by_spread = ((eps**2 - spread**2) / spread**3 * above[:, None]).mean(axis=0)
     return by_mean, by_spread
+
+
+def utilities(scores: Floats) -> Floats:
+    """Weigh scores by their rank among n: max(0, log(n / 2 + 1) - log(rank)), standardised.
+
+    Equal scores are worth the same; where all are equal, nothing.
+
+    References
+    ----------
+    Wierstra et al. (2014), "Natural evolution strategies".
+    """
+    n = scores.size
+    worth = np.maximum(np.log(n / 2.0 + 1.0) - np.log(np.arange(1.0, n + 1.0)), 0.0)
+    _, level, count = np.unique(-scores, return_inverse=True, return_counts=True)
+    shared = (np.bincount(level, worth[np.argsort(np.argsort(-scores, kind="stable"))]) / count)[level]
+    deviation = shared.std()
+    return (shared - shared.mean()) / deviation if deviation > 0.0 else np.zeros(n)
 
 
 class PGPE:
@@ -75,7 +91,7 @@ class PGPE:
         high: ArrayLike,
         pairs: int = 16,
         mean_rate: float = 1.0,
-        spread_rate: float = 0.3,
+        spread_rate: float = 0.6,
         seed: int = 0,
     ) -> None:
         self.mean, self.spread, self.low, self.high = (
@@ -87,7 +103,7 @@ class PGPE:
             if not np.all(np.asarray(value) > 0):
                 raise ValueError(f"{name} = {value} must be above 0")
         self.pairs, self.mean_rate, self.spread_rate = pairs, mean_rate, spread_rate
-        self._widest, self._narrowest = 2.0 * self.spread, 0.1 * self.spread
+        self._widest, self._narrowest = 2.0 * self.spread, 0.05 * self.spread
         self._rng = np.random.default_rng(seed)
         self._eps = np.empty((0, self.mean.size))
 
@@ -110,25 +126,10 @@ class PGPE:
             raise ValueError(f"{found.size} scores for {2 * len(self._eps)} proposals; ask first")
         if not np.isfinite(found).all():
             raise ValueError("every score must be finite")
-        deviation = found.std()
-        if deviation > 0.0:
-            plus, minus = ((found - found.mean()) / deviation).reshape(2, -1)
-            by_mean, by_spread = gradients(self._eps, plus, minus, self.spread, 0.0)
-            step = self.mean_rate * self.spread**2 * by_mean
-            growth = np.exp(0.5 * self.spread_rate * self.spread * by_spread)
-            self.mean = np.clip(self.mean + step, self.low, self.high)
-            self.spread = np.clip(self.spread * growth, self._narrowest, self._widest)
+        plus, minus = utilities(found).reshape(2, -1)
+        by_mean, by_spread = gradients(self._eps, plus, minus, self.spread, 0.0)
+        step = self.mean_rate * self.spread**2 * by_mean
+        growth = np.exp(0.5 * self.spread_rate * self.spread * by_spread)
+        self.mean = np.clip(self.mean + step, self.low, self.high)
+        self.spread = np.clip(self.spread * growth, self._narrowest, self._widest)
         self._eps = np.empty((0, self.mean.size))
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that changes, in plain values; ask again after loading it."""
-        return {
-            "mean": self.mean.tolist(),
-            "spread": self.spread.tolist(),
-            "generator": self._rng.bit_generator.state,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
-        self.mean, self.spread = np.array(state["mean"]), np.array(state["spread"])
-        self._rng.bit_generator.state = state["generator"]

@@ -50,7 +50,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
         },
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1_800,
     )
 
 
