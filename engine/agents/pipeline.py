@@ -93,14 +93,14 @@ class PipelineConfig:
     improvements: Improvements = field(default_factory=Improvements)
     agent: AgentConfig = field(
         default_factory=lambda: AgentConfig(
-            ppo=PPOConfig(learning_rate=1e-3, gamma=0.98, entropy_weight=0.003, minibatch=2_048), paths=4
+            ppo=PPOConfig(learning_rate=3e-3, gamma=0.98, entropy_weight=0.003, minibatch=2_048), paths=4
         )
     )
     curriculum: CurriculumConfig = field(
         default_factory=lambda: CurriculumConfig(stage_evaluations=1, final_evaluations=5)
     )
     learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
-    updates_per_evaluation: int = 3
+    updates_per_evaluation: int = 5
     fine_tune_evaluations: int = 2
     patience: int = 4
     validation_share: float = 0.2

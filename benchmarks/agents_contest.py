@@ -1,0 +1,223 @@
+"""Agents and what they have to beat, trained on one part of a market and settled alike on a later one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from engine.agents.environment import EnvironmentConfig
+from engine.agents.outcomes import daily_returns, outcomes
+from engine.agents.pipeline import PipelineConfig, RLTrainingPipeline
+from engine.agents.tape import MarketTape
+from engine.agents.training_data import learning_part
+from engine.alpha.boosting import BoostingConfig, BoostingPredictor
+from engine.alpha.walk_forward import FEATURES, SCHEMA_HASH, with_scale
+from engine.evaluation.baselines import volatility_targeted_hold
+from engine.evaluation.improvements import Improvements
+from engine.evaluation.panel import panel_from_candles
+from engine.evaluation.splits import Window, select
+from engine.features.catalogue import CATALOGUE
+from engine.features.labels import labels
+from engine.portfolio.rebalance import no_trade_band
+
+Floats = NDArray[np.float64]
+
+BAR, HORIZON = timedelta(hours=1), 24
+PURGE = (HORIZON + 1) * BAR
+FULL, PLAIN, INFORMED, TREES, TARGETED, HOLD = (
+    "full agent",
+    "plain PPO",
+    "plain PPO on forecasts",
+    "LightGBM path",
+    "volatility-targeted hold",
+    "buy and hold",
+)
+RIVALS = (PLAIN, INFORMED, TREES, TARGETED, HOLD)
+PLAIN_RATE = 1e-3
+"""Learning rate that does better without a schedule than the rate which the schedule begins with."""
+FORECASTS = ("forecast", "forecast_slow")
+EDGES, BANDS = (2.0, 4.0, 8.0), (0.1, 0.3, 0.6)
+"""Entries need a forecast of so many costs; held positions are left alone within so wide a band."""
+STRETCHES, EMBARGO = 4, timedelta(days=7)
+_HISTORY = timedelta(days=40)
+
+
+@dataclass(frozen=True)
+class Traded:
+    """What one contestant earned on the part that was held out.
+
+    Parameters
+    ----------
+    daily : ndarray, shape (days,)
+        Net returns of an account spread evenly over the symbols.
+    turnover : float
+        Absolute change of position per day and symbol.
+    exposure : float
+        Mean position.
+    """
+
+    daily: Floats
+    turnover: float
+    exposure: float
+
+    @classmethod
+    def of(cls, tape: MarketTape, positions: Floats, config: EnvironmentConfig) -> Traded:
+        """Settle positions on every row of a tape."""
+        found, hosts = outcomes(tape, positions, config), tape.decisions_left > 0
+        return cls(
+            daily_returns(tape, found.net)["value"].to_numpy(),
+            float(found.turnover[hosts].mean()) * (timedelta(days=1) / BAR),
+            float(positions[hosts].mean()),
+        )
+
+
+def contest(
+    rows: pl.DataFrame, train: Window, test: Window, config: PipelineConfig
+) -> tuple[dict[str, Traded], int]:
+    """Let everyone learn from one window and trade another.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As `engine.agents.market_rows` makes them.
+    train, test : Window
+        A label's span apart.
+    config : PipelineConfig
+        Of the full agent; the plain ones are without improvements and have `PLAIN_RATE`.
+
+    Returns
+    -------
+    traded : dict of str to Traded
+    updates : int
+        That the full agent took.
+    """
+    rows = with_forecasts(rows.filter(pl.col("volatility").is_not_null()), train, config)
+    environment = config.agent.environment
+    tape = MarketTape.from_frame(rows, ()).between(test.start, test.end)
+    positions, updates = {}, 0
+    ppo = replace(config.agent.ppo, learning_rate=PLAIN_RATE)
+    plain = replace(config, improvements=Improvements.none(), agent=replace(config.agent, ppo=ppo))
+    learned = rows.filter(learning_part(train, config.validation_share).mask())
+    catalogue = [name for name in CATALOGUE.columns if learned[name].is_not_null().any()]
+    for name, own, features in (
+        (PLAIN, plain, catalogue),
+        (INFORMED, plain, FORECASTS),
+        (FULL, config, FORECASTS),
+    ):
+        pipeline = RLTrainingPipeline(own)
+        trained = pipeline.train(rows, features=features, window=train, purge=PURGE)
+        seen = MarketTape.from_frame(rows, features, trained.data.scaler).between(test.start, test.end)
+        positions[name] = trained.agent.positions(seen)
+        updates = trained.agent.learner.updates
+    positions |= {
+        TREES: forecast_positions(rows, train, test, config),
+        TARGETED: targeted_positions(rows, tape),
+        HOLD: np.ones(len(tape)),
+    }
+    return {name: Traded.of(tape, each, environment) for name, each in positions.items()}, updates
+
+
+def with_forecasts(rows: pl.DataFrame, train: Window, config: PipelineConfig) -> pl.DataFrame:
+    """Add what boosted trees expect of the next day, of every bar from models that were not fitted on it.
+
+    In the part of the training window that is learned from, a stretch is forecast by a model of the other
+    stretches, a week apart; what follows, by a model of the whole part.
+
+    Returns
+    -------
+    DataFrame
+        ``forecast``, probability of a rise less that of a fall beyond what is usual, and ``forecast_slow``,
+        its exponential mean.
+    """
+    known = rows.join(labels(rows, HORIZON), on=["symbol", "ts"], how="left", maintain_order="left")
+    known = with_scale(known, HORIZON)
+    learned = learning_part(train, config.validation_share)
+    fitted_on = select(known, learned, label_end="label_end").sort("ts", "symbol")
+    borders = [learned.start + (learned.end - learned.start) * k / STRETCHES for k in range(STRETCHES + 1)]
+    stretches = [Window(*pair) for pair in pairwise(borders)]
+    around = [
+        (pl.col("label_end") < stretch.start - EMBARGO) | (pl.col("ts") >= stretch.end + EMBARGO)
+        for stretch in stretches
+    ]
+    later = Window(learned.end, known["ts"].max() + BAR)  # type: ignore[operator, arg-type]
+    stated = []
+    for others, window in zip([*around, pl.lit(value=True)], [*stretches, later], strict=True):
+        boosting = BoostingConfig(workers=1, seed=config.agent.seed)
+        part = fitted_on.filter(others)
+        model = BoostingPredictor(boosting, quantiles=()).fit(part, FEATURES, SCHEMA_HASH)
+        p_up = model.predict(known.filter(window.mask()), SCHEMA_HASH)
+        # Where a stretch rose, the others rose less than usual: base rates would foretell the contrary.
+        usual = float((part["label"] > 0).mean())  # type: ignore[arg-type]
+        stated.append(p_up.select("symbol", "ts", forecast=2.0 * (pl.col("p_up") - usual)))
+    slow = pl.col("forecast").ewm_mean(half_life=HORIZON / 2).over("symbol", "segment")
+    found = rows.join(pl.concat(stated), on=["symbol", "ts"], how="left", maintain_order="left")
+    return found.with_columns(forecast_slow=slow)
+
+
+def targeted_positions(rows: pl.DataFrame, tape: MarketTape) -> Floats:
+    """Exposure of `volatility_targeted_hold` on each row, as a fraction of the symbol's even share."""
+    begin = tape.ts.min().item() - _HISTORY
+    panel = panel_from_candles(rows.filter(pl.col("ts") >= begin), BAR)
+    weights = pl.DataFrame(volatility_targeted_hold(panel)).fill_nan(None).fill_null(strategy="forward")
+    shares = weights.fill_null(0.0).to_numpy() * len(panel.symbols)
+    symbol = pl.Series(np.array(tape.symbols)[tape.symbol])
+    return shares[panel.rows_of(pl.Series(tape.ts)), panel.columns_of(symbol)]
+
+
+def forecast_positions(rows: pl.DataFrame, train: Window, test: Window, config: PipelineConfig) -> Floats:
+    """Trade the forecasts by rule, each position of the test window.
+
+    How strong a forecast must be and how long a position is left alone is what earned the highest reward on
+    the part of the training window that agents are stopped by.
+    """
+    environment = config.agent.environment
+    validation = Window(learning_part(train, config.validation_share).end + PURGE, train.end)
+
+    def traded(window: Window, rules: Sequence[tuple[float, float]]) -> tuple[MarketTape, Floats]:
+        part = rows.filter(window.mask())
+        tape = MarketTape.from_frame(part, ())
+        return tape, followed(tape, part["forecast"].to_numpy(), environment, rules)
+
+    rules = [(edge, band) for edge in EDGES for band in BANDS]
+    tape, tried = traded(validation, rules)
+    rewards = [float(outcomes(tape, each, environment).reward.mean()) for each in tried]
+    return traded(test, [rules[int(np.argmax(rewards))]])[1][0]
+
+
+def followed(
+    tape: MarketTape, lean: Floats, config: EnvironmentConfig, rules: Sequence[tuple[float, float]]
+) -> Floats:
+    """Positions that follow forecasts bar by bar, for each rule; shape (rules, N).
+
+    Parameters
+    ----------
+    tape : MarketTape
+    lean : ndarray, shape (N,)
+        Probability of a rise less that of a fall, over `HORIZON` bars.
+    config : EnvironmentConfig
+        What is wanted is the position that its reward asks for; see `EnvironmentConfig.risk_aversion`.
+    rules : sequence of tuple of float
+        Costs that an expected return must exceed before a position is opened or turned, and the band around
+        what is wanted in which a position on the right side is left alone.
+    """
+    # A normal return of deviation s that rises with probability p has a mean of about (2p - 1) s sqrt(pi/2).
+    drift = lean * np.sqrt(np.pi / 2.0 / HORIZON)
+    wanted = np.clip(drift / config.risk_aversion, min(config.levels), max(config.levels))
+    costs = np.abs(drift) * tape.scale * HORIZON / config.cost
+    opens = np.r_[True, tape.run[1:] != tape.run[:-1]] if len(tape) else np.empty(0, bool)
+    edge, band = np.array(rules).T
+    positions = np.zeros((len(rules), len(tape)))
+    held = np.zeros(len(rules))
+    for t in range(len(tape)):
+        held = np.zeros(len(rules)) if opens[t] else held
+        acts = (costs[t] > edge) | (held * wanted[t] > 0.0)
+        # As in the pipeline's decisions: what has left the band goes to its edge, a change of side in full.
+        moved = no_trade_band(held, np.full(len(rules), wanted[t]), band)
+        held = positions[:, t] = np.where(acts, moved, 0.0)
+    return positions
