@@ -1,0 +1,233 @@
+"""Markets that are worse than the one searched: simulated panics, gaps, a shock of costs, late fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.ndimage import binary_closing, binary_dilation
+
+from engine.evaluation.costs import Costs
+from engine.evaluation.splits import Window
+from engine.market.candles import CANDLE_COLUMNS
+from engine.market.random_streams import stream
+from engine.market.simulator import MarketSimulator
+from engine.tuning.kernel import evaluate
+from engine.tuning.market_state import CAPITAL, WARMUP, StateTape, state_tape
+from engine.tuning.objectives import score
+from engine.tuning.rules import MAX_GAP
+from engine.tuning.scenarios import Goal
+from engine.tuning.search import Objective
+
+__all__ = ["CALM", "Stress", "delayed", "gapped", "panic", "stressed_markets"]
+
+Floats = NDArray[np.float64]
+
+HOUR = timedelta(hours=1)
+CALM = "calm"
+_DEARER = 3.0
+_GAP, _GAP_EVERY = 0.05, timedelta(days=15)
+_PANICS, _SOUGHT, _ABOUT = 3, timedelta(days=360), timedelta(hours=12)
+_SYMBOLS, _SIMULATED_FROM = ("BTC/USDT", "ETH/USDT"), datetime(2020, 1, 1)  # noqa: DTZ001  UTC without zone
+
+
+@dataclass(frozen=True, eq=False)
+class Stress:
+    """A market to hold parameter sets against.
+
+    Parameters
+    ----------
+    name : str
+    meaning : str
+        What is worse, in words.
+    tape : StateTape
+    costs : Costs
+    """
+
+    name: str
+    meaning: str
+    tape: StateTape
+    costs: Costs
+
+    def objective(self, goal: Goal, *, threads: int = 1) -> Objective:
+        """Return what scores parameter sets in this market."""
+        return lambda sets: score(evaluate(self.tape, sets, self.costs, threads=threads), goal)
+
+
+def stressed_markets(
+    tape: StateTape, window: Window, costs: Costs | None = None, *, seed: int = 0
+) -> tuple[Stress, ...]:
+    """Return a window as it was, and worse ones.
+
+    Parameters
+    ----------
+    tape : StateTape
+        Reaches back `WARMUP` before the window, so that states are known from its start on.
+    window : Window
+    costs : Costs, optional
+    seed : int
+        Of the simulated paths and of where gaps are.
+
+    Returns
+    -------
+    tuple of Stress
+        ``calm``: the window itself; ``dear``: fills cost three times what they are expected to; ``late``:
+        each entry is filled a bar later; ``gaps``: every fortnight, on average, the price opens 5 % away;
+        ``panic 1`` to ``panic 3``: the panics of a simulated year.
+    """
+    charged = costs or Costs()
+    first = max(window.start - WARMUP - tape.bar, tape.panel.times[0].item())
+    whole = tape.between(first, window.end)
+    kept = whole.between(window.start, window.end)
+    dear = Costs(*(_DEARER * value for value in vars(charged).values()))
+    return (
+        Stress(CALM, "as it was", kept, charged),
+        Stress(
+            "dear",
+            "fills cost three times what is expected of them",
+            replace(kept, half_spread=_DEARER * kept.half_spread),
+            dear,
+        ),
+        Stress("late", "every entry is filled a bar later", delayed(kept), charged),
+        Stress(
+            "gaps",
+            f"the price opens {_GAP:.0%} away, either way, every {_GAP_EVERY.days} days on average",
+            gapped(whole, charged, seed=seed).between(window.start, window.end),
+            charged,
+        ),
+        *(
+            Stress(
+                f"panic {k + 1}",
+                "the panics of a simulated year",
+                panic(max(tape.bar, HOUR), charged, seed=seed * _PANICS + k, capital=tape.capital),
+                charged,
+            )
+            for k in range(_PANICS)
+        ),
+    )
+
+
+def delayed(tape: StateTape) -> StateTape:
+    """Return the tape on which each decision is filled a bar later than it is made.
+
+    Each bar has the state of the one before; the way to the mean, which is a return's target, stays that of
+    the decision. After an exit the first
+    entry may rest on the bar before it. Stops and targets rest at the venue and are not late.
+    """
+    rows = np.arange(len(tape))
+    follows = np.zeros(len(tape), bool)
+    follows[1:] = (np.diff(tape.symbol) == 0) & (np.diff(tape.at) == 1)
+    before = np.where(follows, rows - 1, rows)
+
+    def earlier(values: Floats) -> Floats:
+        return np.where(follows, values[before], np.nan)
+
+    def side(values: NDArray[np.int8]) -> NDArray[np.int8]:
+        return np.where(follows, values[before], 0).astype(np.int8)
+
+    return replace(
+        tape,
+        volatility_percentile=earlier(tape.volatility_percentile),
+        breakout_side=side(tape.breakout_side),
+        zscore=earlier(tape.zscore),
+        mean=earlier(tape.mean / tape.close) * tape.close,
+        social_strength=earlier(tape.social_strength),
+        social_direction=side(tape.social_direction),
+        news_strength=earlier(tape.news_strength),
+        news_direction=side(tape.news_direction),
+        expected_cost_bps=earlier(tape.expected_cost_bps),
+    )
+
+
+def gapped(
+    tape: StateTape,
+    costs: Costs | None = None,
+    *,
+    seed: int = 0,
+    gap: float = _GAP,
+    every: timedelta = _GAP_EVERY,
+) -> StateTape:
+    """Return the tape with gaps: at random bars all prices open `gap` away and go on from there.
+
+    All symbols gap together, as they do in a crash. States are computed anew from the prices, and known
+    `WARMUP` after the tape's start.
+
+    Parameters
+    ----------
+    tape : StateTape
+    costs : Costs, optional
+        What is expected of a fill.
+    seed : int
+    gap : float
+        Size, a share of the price.
+    every : timedelta
+        Mean time between two.
+
+    Raises
+    ------
+    ValueError
+        If the gap is not between 0 and 1, or there is more than one a bar.
+    """
+    if not 0.0 < gap < 1.0:
+        raise ValueError(f"gap = {gap} must lie between 0 and 1")
+    if every < tape.bar:
+        raise ValueError(f"every = {every} must not be shorter than a bar of {tape.bar}")
+    panel, rng = tape.panel, stream(seed, "stress", "gaps")
+    bars = panel.times.size
+    falls = rng.random(bars) < 0.5
+    happens = rng.random(bars) < tape.bar / every
+    level = np.cumprod(np.where(happens, np.where(falls, 1.0 - gap, 1.0 / (1.0 - gap)), 1.0))
+    factor = level[tape.at]
+    candles = pl.DataFrame(
+        {
+            "symbol": pl.Series(tape.symbols, dtype=pl.String).gather(tape.symbol),
+            "ts": tape.ts,
+            **{name: getattr(tape, name) * factor for name in CANDLE_COLUMNS[2:6]},
+            "volume": tape.volume,
+        }
+    )
+    made = state_tape(candles, None, tape.bar, costs, capital=tape.capital)
+    columns = [tape.symbols.index(name) for name in made.symbols]
+    return replace(
+        made,
+        funding=tape.funding[np.isin(panel.times, made.panel.times)][:, columns],
+        social_strength=tape.social_strength,
+        social_direction=tape.social_direction,
+        news_strength=tape.news_strength,
+        news_direction=tape.news_direction,
+    )
+
+
+def panic(
+    bar: timedelta = HOUR, costs: Costs | None = None, *, seed: int = 0, capital: float = CAPITAL
+) -> StateTape:
+    """Return the panics of a simulated year of BTC and ETH, half a day about each, and nothing between.
+
+    States are those of the whole year. What lies between is missing, longer than any outage that a position
+    is held over.
+    """
+    bars = (WARMUP + _SOUGHT) // bar
+    market = MarketSimulator(_SYMBOLS, bar, seed).simulate(_SIMULATED_FROM, bars)
+    tape = state_tape(market.candles, market.observations, bar, costs, capital=capital)
+    inside = (market.truth["regime"] == "PANIC").to_numpy() & (np.arange(bars) >= WARMUP // bar)
+    about = binary_dilation(inside, iterations=max(_ABOUT // bar, 1))
+    shown = binary_closing(np.pad(about, MAX_GAP), np.ones(MAX_GAP + 1))[MAX_GAP:-MAX_GAP]
+    return _only(tape, shown)
+
+
+def _only(tape: StateTape, shown: NDArray[np.bool_]) -> StateTape:
+    """Leave out all rows of the panel but those shown."""
+    panel, kept = tape.panel, shown[tape.at]
+    wide: dict[str, Any] = {
+        name: np.where(shown[:, None], getattr(panel, name), np.nan) for name in CANDLE_COLUMNS[2:]
+    }
+    columns = {
+        each.name: getattr(tape, each.name)[kept]
+        for each in fields(tape)
+        if each.init and each.name not in ("panel", "funding", "capital")
+    }
+    return replace(tape, panel=replace(panel, **wide), **columns)
