@@ -19,6 +19,9 @@ from engine_assets import (
     explanations,
     features,
     live,
+    live_decisions,
+    live_lookahead,
+    live_tables,
     lookahead_decisions,
     lookahead_inputs,
     patterns,
@@ -29,6 +32,7 @@ from engine_assets import (
     trade_explanations,
     training,
     transitions,
+    tuning,
     windows,
 )
 from engine_assets.quality_checks import anomaly_check, quality_check
@@ -60,6 +64,8 @@ TABLES: dict[str, dict[str, TableSource]] = {
     "portfolio": {t.full_name: t for t in (live.LIVE, *portfolio.TABLES)},
     "evaluation": {t.full_name: t for t in (*evaluation.TABLES, explanations.EXPLANATIONS, *evidence.TABLES)},
     "ablation": {t.full_name: t for t in ablation.TABLES},
+    "live": {t.full_name: t for t in live_tables.TABLES},
+    "tuning": {t.full_name: t for t in tuning.TABLES},
 }
 
 
@@ -99,6 +105,9 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         evidence.evidence,
         evidence.cross_validation,
         ablation.ablation,
+        live_decisions.live_decisions,
+        tuning.tuning_runs,
+        tuning.parameter_tables,
     ]
 
 
@@ -109,6 +118,9 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         *sql_checks(load_project(MODELS)),
         *lookahead_inputs.CHECKS,
         *lookahead_decisions.CHECKS,
+        *live_lookahead.CHECKS,
+        *live_decisions.CHECKS,
+        tuning.chain_verifies,
         regimes.scored_on_truth,
         calibration.coverage_holds,
         calibration.coverage_drift,

@@ -9,6 +9,7 @@ from engine_assets.partitions import monthly
 from engine_jobs.jobs import build_jobs
 from engine_jobs.schedules import build_schedules
 from engine_jobs.sensors import build_sensors
+from engine_jobs.tuning_sensors import build_tuning_schedule, build_tuning_sensors
 from resources.feeds.feed import Feed
 from resources.feeds.open_feed import open_feed
 from resources.settings import Settings, load_settings
@@ -26,8 +27,8 @@ def build_defs(settings: Settings | None = None, feed: Feed | None = None) -> dg
         assets=build_assets(months),
         asset_checks=build_checks(),
         jobs=build_jobs(),
-        schedules=build_schedules(months),
-        sensors=build_sensors(settings, feed, months),
+        schedules=[*build_schedules(months), build_tuning_schedule(settings)],
+        sensors=[*build_sensors(settings, feed, months), *build_tuning_sensors(settings)],
         resources={
             "warehouse": Warehouse(address=settings.warehouse),
             "settings": settings,

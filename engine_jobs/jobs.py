@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from engine_assets import live_decisions
+
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
@@ -27,14 +29,20 @@ JOB_GROUPS: dict[str, tuple[str, ...]] = {
     "daily_rebalance": ("portfolio",),
     "evaluation": ("evaluation", "marts"),
 }
-# Hours of work that no other job waits for, on their own schedule.
-STUDY_GROUPS: dict[str, tuple[str, ...]] = {"ablation": ("ablation",)}
+# What no other job waits for, on its own schedule: hours of work, and a few seconds every hour.
+STUDY_GROUPS: dict[str, tuple[str, ...]] = {
+    "ablation": ("ablation",),
+    "live_loop": ("live",),
+    "optimize_parameters": ("tuning",),
+}
 _DESCRIPTIONS = {
     "ingest": "Fetch what is new, audit it, stage it, and notice whether the market has just changed.",
     "nightly_retraining": "From staged data to agents and calibrated predictions, walked forward.",
     "daily_rebalance": "From fresh prices to orders: predict the new bars, decide, trade the paper account.",
     "evaluation": "What the decisions earned beside simple alternatives, and whether anything beats them.",
     "ablation": "What each improvement is worth: the system with and without it, on the same paths.",
+    "live_loop": "The live algorithm on the newest bars, with the parameters that are in force.",
+    "optimize_parameters": "One scenario of parameter training: search, gate, then apply, shadow or test.",
     "quality_checks": "Every asset check on what is stored, without making anything anew.",
 }
 # A chain of small steps: a process for each would take longer than the steps.
@@ -45,8 +53,19 @@ _MAX_RUNTIME_S = {
     "daily_rebalance": 1_800,
     "evaluation": 3_600,
     "ablation": 86_400,
+    "live_loop": 900,
+    # The longest scenario takes an hour; laying out the market and the gate come on top.
+    "optimize_parameters": 7_200,
     "quality_checks": 1_800,
 }
+
+
+def _selection(name: str, groups: tuple[str, ...]) -> dg.AssetSelection:
+    """Choose what a job makes; the hourly loop leaves checks that take longer than it to `quality_checks`."""
+    chosen = dg.AssetSelection.groups(*groups)
+    if name == "live_loop":
+        return chosen.without_checks() | dg.AssetSelection.checks(*live_decisions.CHECKS)
+    return chosen
 
 
 def build_jobs() -> list[UnresolvedAssetJobDefinition]:
@@ -54,10 +73,10 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
     jobs = [
         dg.define_asset_job(
             name,
-            selection=dg.AssetSelection.groups(*groups),
+            selection=_selection(name, groups),
             description=_DESCRIPTIONS[name],
             tags={"dagster/max_runtime": str(_MAX_RUNTIME_S[name])},
-            config=_IN_ONE_PROCESS if name == "daily_rebalance" else None,
+            config=_IN_ONE_PROCESS if name in ("daily_rebalance", "live_loop") else None,
         )
         for name, groups in (JOB_GROUPS | STUDY_GROUPS).items()
     ]

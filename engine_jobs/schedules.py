@@ -25,6 +25,8 @@ _CRONS = {
     "daily_rebalance": ("30 0 * * *", timedelta(hours=1)),
     "evaluation": ("0 4 * * *", timedelta(0)),
     "ablation": ("0 8 * * 6", timedelta(0)),
+    # After the hourly ingest: the bar that has just closed is there.
+    "live_loop": ("15 * * * *", timedelta(0)),
     "quality_checks": ("0 6 * * *", timedelta(0)),
 }
 _PARTITIONED = frozenset({"ingest", "nightly_retraining"})

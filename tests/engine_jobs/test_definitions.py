@@ -88,6 +88,7 @@ def test_every_table_is_checked_and_every_decision_for_lookahead() -> None:
         "portfolio.target_positions",
         "features.pattern_memory",
         "trading.agent_decisions",
+        "trading.live_decisions",
     }
 
 

@@ -1,0 +1,116 @@
+"""A/B tests on the live account: their design, written down before the first bar, and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from engine.tuning.parameters import DEFAULTS
+from engine_assets.live_tables import stored_accounts
+from resources.parameter_store import ParameterStore, Scope
+from resources.parameter_store.experiments import Experiment
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from engine.tuning.ab_test import ABResult, ABTest
+
+__all__ = ["DESIGN", "ab_result", "ab_tests", "covers", "design_of"]
+
+DESIGN = "design"
+"""Key of the observation that holds `ABTest.to_dict`, fixed when the live loop first meets the test."""
+_ACTOR = "live_loop"
+
+
+def covers(scope: Scope, symbol: str, regime: str | None) -> bool:
+    """Tell whether a scope holds for a symbol in a regime."""
+    return scope.name in {"global": ("",), "symbol": (symbol,), "regime": (regime,)}[scope.kind]
+
+
+def design_of(store: ParameterStore, experiment: Experiment) -> ABTest | None:
+    """Read the design of a test; None where the live loop has not met it yet."""
+    from engine.tuning.ab_test import ABTest
+
+    seen = {one.key: one.content for one in store.experiments.observed(experiment.id)}
+    return ABTest.from_dict(seen[DESIGN]) if DESIGN in seen else None
+
+
+def ab_tests(
+    store: ParameterStore, symbols: Sequence[str], bar: timedelta, after: datetime | None
+) -> list[tuple[Experiment, ABTest]]:
+    """Return the tests that run, each with its design; one that cannot be held is stopped, with the reason.
+
+    Parameters
+    ----------
+    store : ParameterStore
+    symbols : sequence of str
+        That the live algorithm trades.
+    bar : timedelta
+    after : datetime or None
+        Close of the newest bar decided, where the market's time is not the store's: a test that is new then
+        starts there. On a live market it starts with the first bar after it was registered.
+    """
+    found = []
+    for experiment in store.experiments.running():
+        if experiment.kind != "ab":
+            continue
+        try:
+            test = design_of(store, experiment) or _designed(store, experiment, symbols, bar, after)
+        except ValueError as error:
+            store.experiments.stop(experiment.id, actor=_ACTOR, reason=str(error)[:2_000])
+            continue
+        found.append((experiment, test))
+    return found
+
+
+def _designed(
+    store: ParameterStore,
+    experiment: Experiment,
+    symbols: Sequence[str],
+    bar: timedelta,
+    after: datetime | None,
+) -> ABTest:
+    from engine.tuning.ab_test import ABTest
+
+    live = store.version(experiment.baseline).parameters if experiment.baseline else DEFAULTS
+    started = experiment.start.astimezone(UTC).replace(tzinfo=None) if after is None else after
+    midnight = datetime(started.year, started.month, started.day)  # noqa: DTZ001  UTC without zone
+    test = ABTest(
+        live=live,
+        candidate=experiment.candidate,
+        symbols=(experiment.scope.name,) if experiment.scope.kind == "symbol" else tuple(sorted(symbols)),
+        start=midnight - ((midnight - started) // bar) * bar,
+        horizon=(experiment.end - experiment.start) // experiment.block * experiment.block,
+        seed=experiment.seed,
+        block=experiment.block,
+    )
+    store.experiments.observe(experiment.id, DESIGN, test.to_dict())
+    return test
+
+
+def ab_result(store: ParameterStore, experiment: Experiment, warehouse: Warehouse) -> ABResult | None:
+    """Judge a test by the decisions and trades of its horizon; None while the live loop is not through it.
+
+    Trades still open are marked to the last close.
+    """
+    import polars as pl
+
+    test = design_of(store, experiment)
+    if test is None or not warehouse.exists("trading.live_decisions"):
+        return None
+    newest = warehouse.frame("SELECT max(ts) AS ts FROM trading.live_decisions")["ts"][0]
+    if newest is None or newest < test.end:
+        return None
+    arms = warehouse.frame(
+        "SELECT symbol, ts, arm FROM trading.live_decisions WHERE experiment = ?", [experiment.id]
+    )
+    ended = warehouse.frame(
+        "SELECT symbol, decided_ts, net_return FROM trading.live_ledger WHERE net_return IS NOT NULL"
+    )
+    opened = [
+        (account.symbol, account.held.decided_ts, account.held.made(account.close))
+        for account in stored_accounts(warehouse).values()
+        if account.held is not None
+    ]
+    trades = pl.concat([ended, pl.DataFrame(opened, ended.schema, orient="row")])
+    return test.result(test.units_of(trades, arms), newest)
