@@ -72,7 +72,7 @@ class Evidence:
     Parameters
     ----------
     decision : Decision
-        Its candidates are named by their row among those searched.
+        Its candidates are named ``set k`` by their row among those searched.
     incumbent : ParameterSet
     judged : ParameterSet
         What was promoted or, if nothing was, came nearest.
@@ -219,13 +219,14 @@ def weigh(
     others = np.arange(1, len(candidates))
     differing = others[(returns[1:] != returns[0]).any(axis=1)]
     tested = differing if differing.size else others
+    rows = {f"set {k}": int(k) for k in tested}
     decision = gate.decide(
         returns[0],
-        {str(k): returns[k] for k in tested},
+        {name: returns[k] for name, k in rows.items()},
         alpha=alpha,
-        trades={str(k): int(evaluation.trades[k]) for k in tested},
+        trades={name: int(evaluation.trades[k]) for name, k in rows.items()},
     )
-    row = int(decision.verdict.candidate)
+    row = rows[decision.verdict.candidate]
     family = np.ascontiguousarray(candidates, dtype="<f8")
     return Evidence(
         # Those left out of the test were tried as well: the ledger of attempts is to count them.

@@ -146,7 +146,7 @@ def test_what_is_promoted_need_not_be_the_best_of_the_search():
     returns = noise(np.random.default_rng(5), 6)
     returns[3] = returns[0] + 0.001 + 0.0005 * np.random.default_rng(6).standard_normal(365)
     evidence = weighed(returns)
-    assert evidence.decision.chosen == "3"
+    assert evidence.decision.chosen == "set 3"
     assert evidence.promoted == ParameterSet.from_vector(neighbours(6)[3])
     assert np.array_equal(evidence.candidate, returns[3])
 
