@@ -385,6 +385,8 @@ def _usual_spans(nursery: Nursery, address: str) -> dict[str, float]:
     worker = nursery.start("work", address)
     worker.wait(lambda: sum(words[0] == "applied" for words in worker.said()) >= WHOLE)
     worker.wait(lambda: worker.said()[-1][0] in ("started", "searching"))
+    if not worker.alive():
+        raise RuntimeError(f"a worker ended that nobody had killed: {worker.said()[-1]}")
     worker.kill()
     timed = worker.timed()
     begins = [row for row, (_, word, *_) in enumerate(timed) if word == "started"]

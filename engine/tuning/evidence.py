@@ -36,8 +36,10 @@ from engine.tuning.scenarios import Goal
 from engine.tuning.search import SearchResult
 
 __all__ = [
+    "FEWEST_DAYS",
     "Evidence",
     "EvidenceWindows",
+    "effective_days",
     "fingerprint",
     "gate_for",
     "judge",
@@ -46,6 +48,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+FEWEST_DAYS = 30.0
+"""Days that a candidate's difference from the incumbent must rest on to be tested; see `effective_days`."""
 _STATISTICS: Mapping[Goal, Literal["mean", "sharpe"]] = {
     "balanced": "mean",
     "return": "mean",
@@ -78,7 +82,8 @@ class Evidence:
         What was promoted or, if nothing was, came nearest.
     windows : EvidenceWindows
     searched, tested : int
-        All different sets searched, and those of them that did anything else than the incumbent.
+        All different sets searched, and those of them that did otherwise than the incumbent on days enough
+        to be tested; where none did, all that did otherwise at all.
     periods : ndarray of datetime64, shape (periods,)
     baseline, candidate : ndarray, shape (periods,)
         Net returns of `incumbent` and of `judged` on the evidence.
@@ -217,8 +222,11 @@ def weigh(
         raise ValueError("candidate zero is not what is in force; search from it anew")
     returns = evaluation.returns
     others = np.arange(1, len(candidates))
-    differing = others[(returns[1:] != returns[0]).any(axis=1)]
-    tested = differing if differing.size else others
+    days = effective_days(returns[1:] - returns[0])
+    # What differs on a few days alone cannot be told from luck by resampling days, and its statistic, which
+    # has no bounds, would raise the bar for all others.
+    differing = others[days > 0.0]
+    tested = next(part for part in (others[days >= FEWEST_DAYS], differing, others) if part.size)
     rows = {f"set {k}": int(k) for k in tested}
     decision = gate.decide(
         returns[0],
@@ -235,12 +243,23 @@ def weigh(
         ParameterSet.from_vector(candidates[row]),
         windows,
         searched=len(candidates),
-        tested=int(differing.size),
+        tested=int(tested.size) if differing.size else 0,
         periods=evaluation.periods,
         baseline=returns[0],
         candidate=returns[row],
         family_hash=hashlib.sha256(family.tobytes()).hexdigest(),
     )
+
+
+def effective_days(differences: Floats) -> Floats:
+    """On how many days' differences rests each row: (sum d^2)^2 / sum d^4, 0 for a row of zeros.
+
+    All days where they are equally large, one where a single day outweighs the rest (Kish 1965, for d^2 as
+    weights).
+    """
+    weight = differences**2
+    total, square = weight.sum(axis=1), (weight**2).sum(axis=1)
+    return np.divide(total**2, square, out=np.zeros_like(total), where=square > 0.0)
 
 
 def fingerprint(tape: StateTape) -> str:

@@ -34,7 +34,7 @@ def evidence_interval(evidence: Evidence) -> bytes:
         _intervals(left, evidence)
         _accounts(right, evidence)
         word = "promoted" if evidence.decision.promote else "refused"
-        searched = f"{evidence.searched} searched, {evidence.tested} of them traded otherwise"
+        searched = f"{evidence.searched} searched, {evidence.tested} of them tested"
         figure.suptitle(
             f"{word} at level {evidence.decision.alpha:.3g}: {searched}", x=0.01, ha="left", fontsize=10
         )

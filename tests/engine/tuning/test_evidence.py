@@ -10,7 +10,7 @@ import pytest
 from engine.errors import NotEnoughDataError
 from engine.evaluation.promotion_gate import PromotionGate
 from engine.evaluation.splits import Window
-from engine.tuning.evidence import EvidenceWindows, fingerprint, gate_for, judge, weigh
+from engine.tuning.evidence import EvidenceWindows, effective_days, fingerprint, gate_for, judge, weigh
 from engine.tuning.evidence_plots import evidence_interval
 from engine.tuning.kernel import Evaluation
 from engine.tuning.market_state import WARMUP
@@ -149,6 +149,24 @@ def test_what_is_promoted_need_not_be_the_best_of_the_search():
     assert evidence.decision.chosen == "set 3"
     assert evidence.promoted == ParameterSet.from_vector(neighbours(6)[3])
     assert np.array_equal(evidence.candidate, returns[3])
+
+
+def test_days_that_a_difference_rests_on_are_counted_by_their_weight():
+    differences = np.array([[1.0, -1.0, 1.0, -1.0], [2.0, 0.0, 0.0, 0.0], [0.0] * 4, [3.0, 4.0, 0.0, 0.0]])
+    np.testing.assert_allclose(effective_days(differences), [4.0, 1.0, 0.0, 25.0**2 / (81.0 + 256.0)])
+
+
+def test_what_differs_on_a_few_days_does_not_raise_the_bar_for_the_rest():
+    rng = np.random.default_rng(8)
+    live = noise(rng, 1)[0]
+    returns = np.tile(live, (300, 1))
+    returns[np.arange(1, 300), rng.integers(0, 365, 299)] += 0.01
+    returns[7] = live + 0.0004 + 0.002 * rng.standard_normal(365)
+    evidence = weighed(returns)
+    assert (evidence.searched, evidence.tested) == (300, 1)
+    assert evidence.promoted == ParameterSet.from_vector(neighbours(299)[7])
+    returns[7] = live
+    assert weighed(returns).tested == 298, "where nothing else differs, they are judged by themselves"
 
 
 def test_candidates_that_did_the_same_are_searched_and_not_tested():
