@@ -164,6 +164,7 @@ def test_a_replay_decides_every_bar_and_trades_as_the_kernel_does(loop: Loop) ->
     assert {record.data["symbol"] for record in shown["last decision"].records} == {"AAA/USDT", "BBB/USDT"}
 
 
+@pytest.mark.slow
 def test_running_twice_adds_nothing_and_two_runs_are_as_good_as_one(
     tmp_path: Path, market: tuple[pl.DataFrame, pl.DataFrame], moment: Callable[[datetime], None]
 ) -> None:
@@ -337,6 +338,7 @@ def test_a_replay_of_other_settings_begins_anew(loop: Loop) -> None:
     assert loop.rows("live_accounts")["settings"].n_unique() == 1
 
 
+@pytest.mark.slow
 def test_a_shadow_cannot_touch_live_decisions(
     loop: Loop, tmp_path: Path, market: tuple[pl.DataFrame, pl.DataFrame]
 ) -> None:
@@ -360,6 +362,7 @@ def test_a_shadow_cannot_touch_live_decisions(
     assert all(frame.equals(theirs[name]) for name, frame in loop.all_rows().items())
 
 
+@pytest.mark.slow
 def test_an_ab_test_decides_by_the_set_that_was_drawn_and_is_judged_at_its_end(loop: Loop) -> None:
     loop.commit(BUSY, 0)
     loop.until(BEGIN + 2 * DAY).run()
