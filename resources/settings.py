@@ -38,7 +38,7 @@ class AblationWork(BaseModel):
     calibrate_days: int = 90
     test_days: int = 120
     starts: int = 32
-    updates_per_evaluation: int = 2
+    updates_per_evaluation: int = 4
     final_evaluations: int = 6
     encoder_steps: int = 40
     boosting_rounds: int = 60

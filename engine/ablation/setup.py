@@ -63,9 +63,9 @@ class AblationSetup:
     cost: float = 6e-4
     starts: int = 32
     paths: int = 16
-    updates_per_evaluation: int = 2
+    updates_per_evaluation: int = 4
     final_evaluations: int = 6
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     minibatch: int = 4_096
     target_reward: float = 0.0
     encoder_steps: int = 40

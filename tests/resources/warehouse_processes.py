@@ -198,8 +198,9 @@ class Worker:
         return True
 
     def kill(self) -> None:
-        """Kill it without a chance to tidy up."""
-        os.kill(self.pid, signal.SIGKILL)
+        """Kill it without a chance to tidy up; one that has already ended is as dead."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def _wait(self, done: Callable[[], bool], timeout: float) -> None:
         end = time.monotonic() + timeout
