@@ -7,8 +7,9 @@ Run from the project root with an interpreter that has Stable-Baselines3 in the 
   4 and 10 passes over minibatches of 1,024 decisions; both sides in turns. Without the peers' own script only
   ours is measured.
 - ``reward``: both train on the first 70 % of a simulated market and are judged on the rest by the mean reward
-  of the greedy policy; the clock stands still meanwhile. The peer is Stable-Baselines3 with its defaults and
-  eight environments. The mark is the level that the peer holds at the end of its budget, the median of its
+  of the greedy policy. The clock stands still meanwhile, and counts processor time of one thread each: what a
+  clock on the wall shows on an idle machine. The peer is Stable-Baselines3 with its defaults and eight
+  environments. The mark is the level that the peer holds at the end of its budget, the median of its
   last three evaluations; reached is it where the running median of three is there. A seed is a market and
   both trainings; with ``--out FILE`` seeds already in the file are not run again.
 """
@@ -93,15 +94,15 @@ def our_curve(train: MarketTape, test: MarketTape, seed: int, evaluations: int, 
     config = AgentConfig(ppo=PPOConfig(gamma=GAMMA), starts=32, paths=8, horizon=32, seed=seed, device=device)
     agent = RLTradingAgent(state_width(len(train.features)), len(config.environment.levels), config)
     curve: Curve = []
-    clock = {"seconds": 0.0, "since": time.perf_counter()}
+    clock = {"seconds": 0.0, "since": time.process_time()}
 
     def evaluate(update: Any) -> bool:
-        clock["seconds"] += time.perf_counter() - clock["since"]
+        clock["seconds"] += time.process_time() - clock["since"]
         if update.update % 2 == 0:
             reward = judged(test, agent.positions(test), config.environment)
             decisions = update.update * update.decisions
             curve.append({"seconds": clock["seconds"], "decisions": decisions, "reward": reward})
-        clock["since"] = time.perf_counter()
+        clock["since"] = time.process_time()
         return False
 
     agent.train(train, updates=2 * evaluations, progress=evaluate)
@@ -179,6 +180,7 @@ def reward(seeds: int, steps: int, evaluations: int, device: str, out: Path | No
     """Run the seeds that are not there yet and sum all of them up."""
     if "PEERS_PYTHON" not in os.environ:
         return {"skipped": "set PEERS_PYTHON to an interpreter that has stable-baselines3"}
+    torch.set_num_threads(1)
     found = [json.loads(line) for line in out.read_text().splitlines()] if out and out.is_file() else []
     for seed in sorted(set(range(seeds)) - {f["seed"] for f in found}):
         found.append(one_seed(seed, steps, evaluations, device))

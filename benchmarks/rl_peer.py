@@ -124,9 +124,9 @@ def main() -> None:
     )
     seconds, done = 0.0, 0
     for _ in range(evaluations):
-        start = time.perf_counter()
+        start = time.process_time()
         model.learn(steps // evaluations, reset_num_timesteps=False)
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         done = model.num_timesteps
         print(
             json.dumps({"seconds": seconds, "decisions": done, "reward": judged(market, model)}), flush=True
