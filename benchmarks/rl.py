@@ -91,7 +91,9 @@ Curve = list[dict[str, float]]
 
 def our_curve(train: MarketTape, test: MarketTape, seed: int, evaluations: int, device: str) -> Curve:
     """Seconds of training so far, decisions and out-of-sample reward after every second update."""
-    config = AgentConfig(ppo=PPOConfig(gamma=GAMMA), starts=32, paths=8, horizon=32, seed=seed, device=device)
+    # The rate was chosen on market 100, which is not among those that count.
+    ppo = PPOConfig(gamma=GAMMA, learning_rate=1e-3)
+    config = AgentConfig(ppo=ppo, starts=32, paths=8, horizon=32, seed=seed, device=device)
     agent = RLTradingAgent(state_width(len(train.features)), len(config.environment.levels), config)
     curve: Curve = []
     clock = {"seconds": 0.0, "since": time.process_time()}
