@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test tests lint style types bench
+.PHONY: help setup run ui web test tests lint style types bench
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,8 +35,13 @@ setup: $(VENV)/ready $(VENV)/kernels $(DAGSTER_HOME)/dagster.yaml ## Create .ven
 run: setup ## From raw candles to target weights, then a summary
 	@$(BIN)/python -m engine_jobs.run
 
-ui: setup ## The asset graph in the browser, on loopback port 3000
-	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+ui: setup ## Training console and asset graph in the browser, on loopback
+	@$(BIN)/python -m console.together $(if $(CONSOLE_PORT),--port $(CONSOLE_PORT)) $(if $(DAGSTER_PORT),--dagster-port $(DAGSTER_PORT))
+
+# Only who changes the page needs Node: what is built is part of the package.
+web: ## Check, test and build the page anew (needs Node)
+	@command -v npm >/dev/null || { echo "make web needs Node 20 or newer with npm: https://nodejs.org" >&2; exit 1; }
+	@cd console/web && npm ci && npm run check && npm test && npm run build
 
 lint: style types ## Style, types, import rule, definitions
 

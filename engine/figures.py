@@ -10,6 +10,7 @@ import matplotlib.dates as mdates
 import matplotlib.ticker as mticker
 import numpy as np
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -63,10 +64,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 def to_png(figure: Figure) -> bytes:
     """Draw as a PNG of 64 colours, tens of kilobytes."""
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png")
+    # Not by savefig(), which draws twice and packs what is unpacked here at once.
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     small = io.BytesIO()
-    Image.open(raw).convert("RGB").quantize(64).save(small, format="png", optimize=True)
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+    drawn.convert("RGB").quantize(64).save(small, format="png", optimize=True)
     return small.getvalue()
 
 

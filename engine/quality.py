@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+    from great_expectations.render.view import DefaultJinjaPageView
 
 __all__ = ["Report", "Row", "Rule", "data_docs_html", "validate"]
 
@@ -146,9 +148,8 @@ def validate(frame: pd.DataFrame | pl.DataFrame, name: str, expectations: Sequen
 def data_docs_html(report: Report) -> str:
     """Render a report as one Data Docs page that needs no other file and no network."""
     from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
 
-    page = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(report.result))
+    page = _view().render(ValidationResultsPageRenderer().render(report.result))
     for foreign in (
         r"<script\b.*?</script>",
         r"<link\b[^>]*>",
@@ -162,6 +163,14 @@ def data_docs_html(report: Report) -> str:
     title = f"<title>Data quality: {report.name}</title><style>{_STYLE}</style>"
     page = re.sub(r"<title>.*?</title>", "", page, flags=re.DOTALL)
     return page.replace("</head>", f"{title}</head>", 1)
+
+
+@cache
+def _view() -> DefaultJinjaPageView:
+    """Keep the library's templates, which take long to compile, for the whole process."""
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    return DefaultJinjaPageView()
 
 
 _STYLE = """

@@ -190,7 +190,7 @@ def ablation(
             **shown_rows("failures", _failures(found.failures)),
         },
     }
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 def _failures(failures: "tuple[Failure, ...]") -> "pl.DataFrame":

@@ -191,7 +191,7 @@ def champions(
         made,
         inputs,
         _CODE_VERSION,
-        lambda table: facts.get(table, {}),
+        facts,
         append_only=(CHAMPION,),
     )
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from engine.regimes.names import REGIME_COLUMNS
 from engine_assets.agent_rows import ROW_TABLES, agent_rows, fold_synthetic_rows
-from engine_assets.patterns import PATTERN_ENCODER, PATTERN_MEMORY, read_pattern_model, with_coordinates
+from engine_assets.patterns import PATTERN_ENCODER, PATTERN_MEMORY, read_pattern_model
 from engine_assets.registry import REGISTRY, registry_row
 from engine_assets.table_asset import Made, asset_key, table_asset
 from engine_assets.training import SHARES, kept_features
@@ -143,10 +143,11 @@ def _synthetic(warehouse: Warehouse, settings: Settings, fold: int, part: "Windo
     """Synthetic bars with what agents look at; what followed windows like them is unknown."""
     import polars as pl
 
+    from engine.patterns.features import with_coordinates
     from engine.patterns.windows import LENGTH
 
     rows = fold_synthetic_rows(warehouse, settings, fold, part, before=LENGTH)
-    rows = with_coordinates(read_pattern_model(warehouse, fold), rows, settings)
+    rows = with_coordinates(read_pattern_model(warehouse, fold), rows, settings.bar_duration)
     unknown = [name for name in _PATTERN_COLUMNS if name not in rows.columns]
     return rows.filter("synthetic").with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
 

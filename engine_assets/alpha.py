@@ -135,7 +135,7 @@ def engine_bandit(
             **shown_rows("differences", made[ENGINE_COMPARISON].filter(pl.col("metric") == "annual_return")),
         },
     }
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 def _rows(warehouse: Warehouse, settings: Settings) -> "pl.DataFrame":

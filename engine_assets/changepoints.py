@@ -112,7 +112,7 @@ def changepoints(
             **shown_rows("newest", alerts.tail(10).reverse().drop("p_mean", "p_volatility")),
         },
     }
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 def _drawn(detector: "BOCDRegimeDetector", candles: "pl.DataFrame", alerts: "pl.DataFrame") -> bytes:

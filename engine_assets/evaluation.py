@@ -186,7 +186,7 @@ def backtests(
         METRICS: {"figures": _grid(made[METRICS])},
         BACKTEST_REPORT: {"tear sheet": dg.MetadataValue.path(str(page)) if page else "too few days"},
     }
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 @dg.asset_check(

@@ -166,7 +166,7 @@ def evidence(
         made,
         inputs,
         _CODE_VERSION,
-        lambda table: facts.get(table, {}),
+        facts,
         append_only=(ATTEMPTS,),
     )
 

@@ -7,15 +7,21 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from engine.tuning.parameters import DEFAULTS
-from engine_assets.live_tables import stored_accounts
+from engine_assets.live_tables import LIVE_DECISIONS, LIVE_LEDGER, stored_accounts
 from resources.parameter_store import ParameterStore, Scope
 from resources.parameter_store.experiments import Experiment
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from engine.tuning.ab_test import ABResult, ABTest
+    import polars as pl
 
-__all__ = ["DESIGN", "ab_result", "ab_tests", "covers", "design_of"]
+    from engine.tuning.ab_result import ABResult
+    from engine.tuning.ab_test import ABTest
+
+__all__ = ["CANDIDATE_FALL", "DESIGN", "ab_result", "ab_tests", "candidate_fall", "covers", "design_of"]
+
+CANDIDATE_FALL = "fall by the candidate's trades"
+"""What may stop a test before its horizon is over: `candidate_fall`. It can end no test with a promotion."""
 
 DESIGN = "design"
 """Key of the observation that holds `ABTest.to_dict`, fixed when the live loop first meets the test."""
@@ -93,10 +99,8 @@ def ab_result(store: ParameterStore, experiment: Experiment, warehouse: Warehous
 
     Trades still open are marked to the last close.
     """
-    import polars as pl
-
     test = design_of(store, experiment)
-    if test is None or not warehouse.exists("trading.live_decisions"):
+    if test is None or not warehouse.exists(LIVE_DECISIONS.full_name):
         return None
     newest = warehouse.frame("SELECT max(ts) AS ts FROM trading.live_decisions")["ts"][0]
     if newest is None or newest < test.end:
@@ -104,13 +108,41 @@ def ab_result(store: ParameterStore, experiment: Experiment, warehouse: Warehous
     arms = warehouse.frame(
         "SELECT symbol, ts, arm FROM trading.live_decisions WHERE experiment = ?", [experiment.id]
     )
+    return test.result(test.units_of(_trades(warehouse), arms), newest)
+
+
+def candidate_fall(store: ParameterStore, experiment: Experiment, warehouse: Warehouse) -> float:
+    """Deepest fall that the trades of a test's candidate alone have brought to the account, a fraction of it.
+
+    The account gives every symbol of the test the same share; trades still open are marked to the last close.
+    """
+    import polars as pl
+
+    from engine.evaluation.metrics import max_drawdown
+
+    test = design_of(store, experiment)
+    if test is None or not warehouse.exists(LIVE_LEDGER.full_name):
+        return 0.0
+    trades = _trades(warehouse).filter(experiment=experiment.id, arm="candidate")
+    by_day = trades.group_by(pl.col("ts").dt.date()).agg(pl.col("net_return").sum()).sort("ts")
+    returns = by_day["net_return"].to_numpy() / len(test.symbols)
+    return float(max_drawdown(returns, 1.0)) if returns.size else 0.0
+
+
+def _trades(warehouse: Warehouse) -> pl.DataFrame:
+    """Trades by the end or, where they are open, by the last close that they are marked to."""
+    import polars as pl
+
     ended = warehouse.frame(
-        "SELECT symbol, decided_ts, net_return FROM trading.live_ledger WHERE net_return IS NOT NULL"
+        "SELECT symbol, decided_ts, ts, net_return, experiment, arm FROM trading.live_ledger "
+        "WHERE net_return IS NOT NULL"
     )
     opened = [
-        (account.symbol, account.held.decided_ts, account.held.made(account.close))
+        [
+            *(account.symbol, held.decided_ts, account.ts, held.made(account.close)),
+            *(held.under.experiment, held.under.arm),
+        ]
         for account in stored_accounts(warehouse).values()
-        if account.held is not None
+        if (held := account.held) is not None
     ]
-    trades = pl.concat([ended, pl.DataFrame(opened, ended.schema, orient="row")])
-    return test.result(test.units_of(trades, arms), newest)
+    return pl.concat([ended, pl.DataFrame(opened, ended.schema, orient="row")])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "TABLES", "decides_every_bar", "live_decisions", "names_what_was_in_force"]
 
-_CODE_VERSION = "1"
+_CODE_VERSION = "2"
 _DAY = timedelta(days=1)
 _BARS = ("staging.candles", "staging.alternative")
 _INPUTS = (*_BARS, MARKET_REGIMES.full_name, LIVE.full_name)
@@ -71,17 +71,14 @@ def live_decisions(
     accounts = stored_accounts(warehouse, name)
     walk = _walk(warehouse, settings, store, accounts)
     context.log.info("%s decisions, %s lines in the ledger", len(walk.decisions), len(walk.ledger))
-    shown: dict[Table, dict[str, Any]] = {}
 
-    def facts(table: Table) -> dict[str, Any]:
+    def facts() -> dict[Table, dict[str, Any]]:
         # Asked once all is stored: what is done to the parameters now counts from the next bar on.
-        if not shown:
-            watched = watch_changes(store, warehouse, settings)
-            beside, _ = follow_experiments(store, warehouse, settings)
-            for told in (*watched, *beside):
-                context.log.info(told)
-            shown.update(_shown(warehouse, walk, watched, beside))
-        return shown.get(table, {})
+        watched = watch_changes(store, warehouse, settings)
+        beside, _ = follow_experiments(store, warehouse, settings)
+        for told in (*watched, *beside):
+            context.log.info(told)
+        return _shown(warehouse, walk, watched, beside)
 
     history = TABLES[:3] if accounts or is_live else ()
     yield from stored(

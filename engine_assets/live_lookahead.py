@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine_assets.live_market import live_inputs
 from engine_assets.live_tables import LIVE_DECISIONS
 from engine_assets.lookahead import lookahead_check, recent
-from engine_assets.tuning_inputs import costs_of, open_store
+from engine_assets.tuning_inputs import capital_of, costs_of, open_store
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -38,10 +38,10 @@ def decisions(warehouse: Warehouse, settings: Settings) -> LookaheadReport:
     bar, costs = settings.bar_duration, costs_of(settings)
     since = recent(warehouse, _SPAN)
     candles, observations = live_inputs(warehouse, settings, since)
-    parameters = open_store(settings).in_force().parameters
+    parameters, capital = open_store(settings).in_force().parameters, capital_of(warehouse, settings)
 
     def compute(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        tape = state_tape(inputs["candles"], inputs["observations"], bar, costs)
+        tape = state_tape(inputs["candles"], inputs["observations"], bar, costs, capital=capital)
         made = live_walk(tape, {}, lambda state: InUse(parameters), costs, start=since).decisions
         told = ("action", "kind", "side", "size", "stop", "target", "confidence")
         decided = pl.DataFrame(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from engine_assets.tuning_inputs import costs_of
+from engine_assets.tuning_inputs import capital_of, costs_of
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -52,4 +52,10 @@ def live_tape(
     candles, observations = live_inputs(warehouse, settings, since, symbols)
     if not (candles["ts"] >= since).any():
         return None
-    return state_tape(candles, observations, settings.bar_duration, costs_of(settings))
+    return state_tape(
+        candles,
+        observations,
+        settings.bar_duration,
+        costs_of(settings),
+        capital=capital_of(warehouse, settings),
+    )

@@ -64,8 +64,13 @@ LIVE_LEDGER = Table(
     "What happened to the paper account of the live algorithm: fills, stops, targets, funding, fees.",
     (
         _SYMBOL,
-        Column("ts", "TIMESTAMP", "Open of the bar that it happened in, UTC."),
-        Column("event", "VARCHAR", "entry, funding, stop, target, delisted, ruined; lapsed: never filled."),
+        Column("ts", "TIMESTAMP", "Open of the bar that it happened in or was due at, UTC."),
+        Column(
+            "event",
+            "VARCHAR",
+            "entry, funding, late funding (known once its bar was walked), stop, target, delisted, ruined; "
+            "lapsed: never filled.",
+        ),
         Column("kind", "VARCHAR", f"{_KIND}."),
         Column("side", "BIGINT", "1 long, -1 short."),
         Column("size", "DOUBLE", "Value at the entry, fraction of the symbol's equity."),

@@ -27,7 +27,6 @@ __all__ = [
     "pattern_encoder_bytes",
     "pattern_memory",
     "read_pattern_model",
-    "with_coordinates",
 ]
 
 COORDINATES = 16
@@ -102,19 +101,6 @@ def looked_up(
     windows = model.windows(warehouse.frame(_ROWS_SQL, [start, end]), settings.bar_duration)
     labels = warehouse.frame(_LABELS_SQL, [start, end])
     return pattern_features(model, windows, remember(model, windows, labels))
-
-
-def with_coordinates(model: "PatternModel", rows: "pl.DataFrame", settings: Settings) -> "pl.DataFrame":
-    """Add the coordinates of each bar's window to rows that are in no memory, as synthetic ones are."""
-    import numpy as np
-    import polars as pl
-
-    windows = model.windows(rows, settings.bar_duration)
-    values = np.full((rows.height, COORDINATES), np.nan, np.float32)
-    values[windows.ends] = model.projection.apply(model.encoder.encode_all(windows))
-    return rows.with_columns(
-        pl.Series(f"pattern_{k}", values[:, k].astype(np.float64)).fill_nan(None) for k in range(COORDINATES)
-    )
 
 
 @table_asset(

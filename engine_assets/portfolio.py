@@ -215,7 +215,7 @@ def paper_trading(
         made,
         inputs,
         _CODE_VERSION,
-        lambda table: {"book": name, **_shown(table, warehouse, name)},
+        lambda: {table: {"book": name, **_shown(table, warehouse, name)} for table in TABLES},
         append_only=TABLES,
     )
 

@@ -11,10 +11,12 @@ import dagster as dg
 from engine_assets.table_asset import TableSource, asset_key
 from resources.settings import Settings
 from resources.warehouse import Warehouse
+from resources.warehouse_session import NoWarehouseError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from engine.quality import Report
-    from resources.table import Table
 
 __all__ = ["QUALITY", "anomaly_check", "quality_check"]
 
@@ -59,14 +61,19 @@ def quality_check(
     def check(
         context: dg.AssetCheckExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.AssetCheckResult]:
+        from engine.quality import validate
+        from engine.quality_suites import suite
+
         for key in sorted(chosen.asset_key for chosen in context.selected_asset_check_keys):
             name, source = sources[key]
             where = {"asset_key": key, "check_name": QUALITY, "severity": severity}
-            if not warehouse.exists(name):
+            rules = suite(source() if callable(source) else source, settings.universe or ())
+            rows = _rows(warehouse, name, rules.sql)
+            if rows is None:
                 missing = {"note": f"{name} is not stored; materialize it first"}
                 yield dg.AssetCheckResult(passed=False, metadata=missing, **where)
                 continue
-            report = _validated(source() if callable(source) else source, warehouse, settings)
+            report = validate(rows, rules.name, rules.expectations)
             yield dg.AssetCheckResult(
                 passed=report.ok,
                 description=report.summary(),
@@ -81,12 +88,13 @@ def quality_check(
     return check
 
 
-def _validated(table: "Table", warehouse: Warehouse, settings: Settings) -> "Report":
-    from engine.quality import validate
-    from engine.quality_suites import suite
-
-    rules = suite(table, settings.universe or ())
-    return validate(warehouse.frame(rules.sql).to_pandas(), rules.name, rules.expectations)
+def _rows(warehouse: Warehouse, name: str, sql: str) -> "pl.DataFrame | None":
+    """Read what a suite looks at, or nothing where the table is not stored, in one opening."""
+    try:
+        with warehouse.read():
+            return warehouse.frame(sql) if warehouse.exists(name) else None
+    except NoWarehouseError:
+        return None
 
 
 def _data_docs(report: "Report", settings: Settings) -> str:

@@ -128,7 +128,7 @@ def regime_history(
         }
     }
     made = {MARKET_REGIMES: frame, DETECTORS: detectors}
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 @dg.asset_check(

@@ -123,7 +123,7 @@ def synthetic_panic(
         SYNTHETIC_PANIC: {"which generator, and why": dg.MetadataValue.md(words), **pictures},
         SYNTHETIC_VALIDATION: shown_rows("tests", _newest(made[SYNTHETIC_VALIDATION])),
     }
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 def _real_windows(warehouse: Warehouse, settings: Settings, split: "Split") -> "PanicWindows":

@@ -10,6 +10,7 @@ partition only, because the event log keeps every byte for good.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 TableSource = Table | Callable[[], Table]
+Facts = Mapping[Table, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,6 @@ def table_specs(
     ]
 
 
-def _nothing(_: Table) -> Mapping[str, Any]:
-    return {}
-
-
 def stored(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
@@ -197,13 +195,14 @@ def stored(
     made: Mapping[Table, "pl.DataFrame"],
     inputs: Mapping[str, str],
     code_version: str,
-    facts: Callable[[Table], Mapping[str, Any]] = _nothing,
+    facts: Facts | Callable[[], Facts] = MappingProxyType({}),
     append_only: Collection[Table] = (),
 ) -> Iterator[dg.MaterializeResult]:
     """Write the tables that one computation makes, all or none, each with where it came from.
 
-    `inputs` are the content versions that were read, `facts` gives what a table's page shows beside its
-    columns, asked once the tables are written. Of a table in `append_only` stored rows stay as they are.
+    `inputs` are the content versions that were read, `facts` is what each table's page shows beside its
+    columns; a callable is asked for that once the tables are written. Of a table in `append_only` stored rows
+    stay as they are.
     """
     checked = {table: table.check(frame) for table, frame in made.items()}
     rows: dict[Table, int] = {}
@@ -220,11 +219,12 @@ def stored(
                 settings.fingerprint(),
                 context.run.run_id,
             )
+    found = facts() if callable(facts) else facts
     for table in made:
         shown: dict[str, Any] = {
             "dagster/row_count": rows[table],
             "dagster/column_schema": column_schema(table),
-            **facts(table),
+            **found.get(table, {}),
         }
         yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=shown)
 

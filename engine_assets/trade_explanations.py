@@ -107,6 +107,7 @@ def _explained(
     import torch
 
     from engine.agents.explanations import ExplanationConfig, explain, top_features
+    from engine.agents.outcomes import positions_before
     from engine.agents.policy_outputs import chosen_log_probability, input_names
 
     def states(decided: "DecidedTape", rows: Any) -> torch.Tensor:
@@ -115,8 +116,7 @@ def _explained(
         return torch.cat([part.to(decided.agent.device) for part in parts] + [decided.decisions.own[rows]], 1)
 
     positions = one.positions
-    before = np.r_[0.0, positions[:-1]]
-    before[np.r_[True, one.tape.run[1:] != one.tape.run[:-1]]] = 0.0
+    before = positions_before(one.tape, positions)
     inside = (one.tape.ts >= np.datetime64(split.test.start)) & (one.tape.ts < np.datetime64(split.test.end))
     rows = np.flatnonzero(inside & (positions != before))
     if not rows.size:

@@ -163,7 +163,7 @@ def transitions(
 
         title = "Transition risk: stated against what came"
         facts[TRANSITION_RISK]["reliability"] = picture(risk_reliability(reliability, title))
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
 def _judged(

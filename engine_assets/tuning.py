@@ -15,9 +15,8 @@ from engine_assets.tuning_frames import (
     live_frame,
     runs_frame,
 )
-from engine_assets.tuning_inputs import INPUTS, costs_of, open_store, stored_versions
+from engine_assets.tuning_inputs import INPUTS, open_store, stored_versions
 from engine_assets.tuning_order import TuneOrder
-from engine_assets.tuning_prior import replayed
 from engine_assets.tuning_sessions import Conducted, conduct
 from engine_assets.tuning_tables import AB_RESULTS, EPISODES, HISTORY, LIVE_PARAMETERS, RUNS, TABLES
 from resources.parameter_store.sessions import SessionRecord
@@ -28,10 +27,12 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["TABLES", "TUNING_OP", "chain_verifies", "parameter_tables", "tuning_runs"]
+__all__ = ["SESSION_TAG", "TABLES", "TUNING_OP", "chain_verifies", "parameter_tables", "tuning_runs"]
 
 TUNING_OP = "tuning_session"
 """Op that takes a `TuneOrder` as its config."""
+SESSION_TAG = "engine/session"
+"""Tag of a run that says which session it holds."""
 _CODE_VERSION = "1"
 _SESSION_TABLES = (RUNS, EPISODES)
 _STORE_TABLES = (LIVE_PARAMETERS, HISTORY, AB_RESULTS)
@@ -59,6 +60,7 @@ def tuning_runs(
     store, key = open_store(settings), asset_key(RUNS.full_name)
 
     def started(record: SessionRecord) -> None:
+        context.instance.add_run_tags(context.run_id, {SESSION_TAG: record.id})
         context.log.info("session %s of %s for %s", record.id, record.scenario, record.scope)
 
     def progress(event: Mapping[str, Any]) -> None:
@@ -72,53 +74,40 @@ def tuning_runs(
     done = conduct(config, store, warehouse, settings, progress=progress, started=started)
     context.log.info("%s: %s", done.status, done.reason)
     made = {RUNS: runs_frame(store), EPISODES: episodes_frame(store)}
-    facts = {RUNS: _page(done, made[RUNS], settings)}
-    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, lambda t: facts.get(t, {}))
+    facts = {RUNS: _page(done, made[RUNS])}
+    yield from stored(context, warehouse, settings, made, inputs, _CODE_VERSION, facts)
 
 
-def _page(done: Conducted, runs: "pl.DataFrame", settings: Settings) -> dict[str, Any]:
+def _page(done: Conducted, runs: "pl.DataFrame") -> dict[str, Any]:
     """Show the session that has just ended."""
     shown = ("scenario", "scope", "verdict", "improvement", "low", "high", "alpha", "reasons")
     return {
         "session": done.session,
         "verdict": done.status,
         "reasons": done.reason,
-        **{name: picture(png) for name, png in _pictures(done, settings).items()},
+        **{name: picture(png) for name, png in _pictures(done).items()},
         **shown_rows("newest", runs.head(_SHOWN).select(shown)),
     }
 
 
-def _pictures(done: Conducted, settings: Settings) -> dict[str, bytes]:
+def _pictures(done: Conducted) -> dict[str, bytes]:
     from engine.tuning.evidence_plots import evidence_interval
     from engine.tuning.search_plots import parameter_paths, reward_by_episode
+    from engine.tuning.stress_plots import stress_picture
 
     result, config = done.result, done.config
-    if result.episodes.is_empty():
+    if done.front is None:
         return {}
     drawn = {
         "reward by episode": reward_by_episode(result.episodes, done.state["history"][0][0]),
         "parameter paths": parameter_paths(result.episodes, result.incumbent, config.search.targets),
-        "front": _front(done, settings),
+        "front": done.front.picture(result.promoted),
     }
     if result.judged is not None:
         drawn["evidence"] = evidence_interval(result.judged)
+        if result.judged.stress is not None:
+            drawn["stress"] = stress_picture(result.judged.stress)
     return drawn
-
-
-def _front(done: Conducted, settings: Settings) -> bytes:
-    """Draw what was searched by return, drawdown and cost on the window that was searched."""
-    from engine.tuning.front import front
-    from engine.tuning.front_plots import front_picture
-    from engine.tuning.kernel import evaluate
-
-    config, result = done.config, done.result
-    sets = replayed(config, result.incumbent, done.state).result().candidates
-    window = config.windows.search
-    found = evaluate(done.tape.between(window.start, window.end), sets, costs_of(settings))
-    chosen = 0
-    if result.promoted is not None:
-        chosen = int((sets == result.promoted.vector()).all(axis=1).argmax())
-    return front_picture(front(found), chosen)
 
 
 @dg.multi_asset(
@@ -160,7 +149,7 @@ def parameter_tables(
         made,
         inputs,
         _CODE_VERSION,
-        lambda table: _shown(table, made[table], drawn),
+        {table: _shown(table, rows, drawn) for table, rows in made.items()},
         # A history that was cut off in the store is still whole here: the check below finds it.
         append_only=(HISTORY,),
     )

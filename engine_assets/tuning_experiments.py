@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotEnoughDataError
 from engine.tuning.parameters import DEFAULTS, ParameterSet
-from engine_assets.live_ab import ab_result
+from engine_assets.live_ab import CANDIDATE_FALL, ab_result, candidate_fall
 from engine_assets.tuning_inputs import costs_of, tape_of
 from resources.parameter_store import ParameterStore
 from resources.parameter_store.experiments import Experiment
@@ -32,8 +32,9 @@ def follow_experiments(
     """Bring every experiment that runs up to date.
 
     A shadow is run over the bars since it began and each whole day of it is written down once. An A/B test is
-    decided by the live loop, bar by bar, and only judged here. Neither touches what is in force: what a
-    person makes of the verdict is `apply_session`.
+    decided by the live loop, bar by bar. Here it is only judged, or stopped without a result where the trades
+    of its candidate lost more than was registered. Neither touches what is in force: what a person makes of
+    the verdict is `apply_session`.
 
     Returns
     -------
@@ -54,10 +55,26 @@ def follow_experiments(
         except NotEnoughDataError as reason:
             told.append(f"{name}: {reason}")
         result = _verdict(experiment, store, warehouse)
+        lost = _lost_too_much(experiment, store, warehouse)
         if result is not None:
             store.experiments.conclude(experiment.id, result, actor=_ACTOR, reason=result["reasons"][0])
             told.append(f"{name}: {result['verdict']}, {'; '.join(result['reasons'])}")
+        elif lost is not None:
+            store.experiments.stop(experiment.id, actor=_ACTOR, reason=lost)
+            told.append(f"{name} was stopped: {lost}")
     return told, drawn
+
+
+def _lost_too_much(experiment: Experiment, store: ParameterStore, warehouse: Warehouse) -> str | None:
+    """Ask the limit that was registered with an A/B test; say how far it was crossed."""
+    limit = experiment.trigger
+    if limit is None or limit.metric != CANDIDATE_FALL:
+        return None
+    fall = candidate_fall(store, experiment, warehouse)
+    if not limit.fires(fall):
+        return None
+    most = f"{limit.threshold:.2%} is what was registered at most"
+    return f"the account fell {fall:.2%} by the candidate's trades; {most}"
 
 
 def _baseline(experiment: Experiment, store: ParameterStore) -> ParameterSet:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INPUTS",
+    "capital_of",
     "costs_of",
     "evidence_windows",
     "live_drawdown",
@@ -89,6 +90,12 @@ def costs_of(settings: Settings) -> Costs:
     return Costs(price.fee_bps, price.half_spread_bps, price.impact_bps)
 
 
+def capital_of(warehouse: Warehouse, settings: Settings) -> float:
+    """Return the quote units of one symbol's account: every symbol that is stored has the same share."""
+    count = warehouse.frame("SELECT count(DISTINCT symbol) FROM staging.candles").item()
+    return settings.costs.capital / max(count, 1)
+
+
 def tape_of(
     warehouse: Warehouse, settings: Settings, symbols: tuple[str, ...] = (), regime: str | None = None
 ) -> StateTape:
@@ -118,7 +125,13 @@ def tape_of(
     if missing or not stored:
         raise NotEnoughDataError(f"staging.candles has no bar of {', '.join(missing) or 'any symbol'}")
     observations = warehouse.frame(_OBSERVATIONS_SQL)
-    tape = state_tape(candles, observations, settings.bar_duration, costs_of(settings))
+    tape = state_tape(
+        candles,
+        observations,
+        settings.bar_duration,
+        costs_of(settings),
+        capital=capital_of(warehouse, settings),
+    )
     return tape if regime is None else _only_in(tape, warehouse, regime)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from engine.tuning.parameters import ParameterSet
+from engine_assets.live_ab import CANDIDATE_FALL
 from engine_assets.tuning_order import TuneOrder
 from resources.parameter_store import ParameterStore, RefusedError, Scope, StoreError
 from resources.parameter_store.experiments import ExperimentKind
@@ -75,6 +76,8 @@ def _registered(
     for known in store.experiments.recent():
         if known.session == held.id:
             return known.id
+    # A shadow risks nothing; what an A/B test may lose is what an applied candidate may.
+    limit = RollbackTrigger(CANDIDATE_FALL, found["trigger"]["fall"], order.watched_for, "above")
     return store.experiments.register(
         kind,
         held.scope,
@@ -85,6 +88,7 @@ def _registered(
         seed=found["seed"],
         actor=order.actor,
         reason=reason[:_LONGEST],
+        trigger=limit if kind == "ab" else None,
         session=held.id,
     ).id
 

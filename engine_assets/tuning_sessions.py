@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from engine.tuning.parameters import ParameterSet
+from engine_assets.tuning_front import SearchedFront, front_of
 from engine_assets.tuning_inputs import costs_of, evidence_windows, market_now, tape_of
 from engine_assets.tuning_order import TuneOrder
 from engine_assets.tuning_prior import found_of, prior_in, prior_of, replayed
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from engine.tuning.market_state import StateTape
     from engine.tuning.session import SessionConfig, SessionResult
 
-__all__ = ["Conducted", "attempts_before", "conduct", "level_of"]
+__all__ = ["Conducted", "attempts_before", "conduct"]
 
 LEASE = timedelta(minutes=5)
 _ALL = 1_000_000
@@ -51,6 +52,8 @@ class Conducted:
     tape : StateTape
     state : mapping
         As saved last: the search can be replayed from it.
+    front : SearchedFront or None
+        None if nothing was searched.
     """
 
     session: str
@@ -60,6 +63,7 @@ class Conducted:
     config: SessionConfig
     tape: StateTape
     state: Mapping[str, Any]
+    front: SearchedFront | None
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ def _run(
     record: SessionRecord,
     progress: Callable[[Mapping[str, Any]], None],
 ) -> Conducted:
+    from engine.evaluation.attempts import level_of
     from engine.tuning.session import SessionConfig, run_session
 
     # A session that is taken up goes on with the order that it was started with.
@@ -221,10 +226,12 @@ def _run(
         "episodes": result.episodes.height,
         "evaluations": sum(len(scores) for scores in kept["history"]),
     }
-    status, reason = str(result.stage), result.reason
+    status, reason, front = str(result.stage), result.reason, None
     if kept["history"]:
         search = replayed(config, snapshot.parameters, kept)
         found["finding"] = found_of(search, store.sessions.ledger.now(), str(scope))
+        front = front_of(search.result(), tape, config, snapshot.parameters, costs_of(settings))
+        found["front"] = front.kept(result.promoted)
     if result.promoted is not None:
         judged = result.judged or _judged_again(tape, config, snapshot, settings, kept)
         found["trigger"] = trigger_of(judged, order.days, config.search.seed)
@@ -233,7 +240,7 @@ def _run(
     held.finish(
         status, actor=order.actor, reason=reason[:2_000] or status, result={**found, "reason": reason}
     )
-    return Conducted(held.id, status, reason, result, config, tape, kept)
+    return Conducted(held.id, status, reason, result, config, tape, kept, front)
 
 
 def _configured(
@@ -275,15 +282,6 @@ def attempts_before(store: ParameterStore, record: SessionRecord) -> int:
         other.scope == record.scope and (other.started_at, other.id) < began
         for other in store.sessions.recent(_ALL)
     )
-
-
-def level_of(attempt: int) -> float:
-    """Return the level of the gate for the k-th attempt on a scope: all of them together spend 5 %."""
-    import polars as pl
-
-    from engine.evaluation.attempts import next_alpha
-
-    return next_alpha(pl.DataFrame({"subject": ["scope"] * (attempt - 1)}, {"subject": pl.String}), "scope")
 
 
 def _judged_again(

@@ -114,14 +114,17 @@ _DEMO = Profile(
 # Everything once, as small as it can be: what end-to-end tests run.
 _SMOKE = _DEMO.model_copy(
     update={
-        "simulated_days": 450,
+        "simulated_days": 345,
+        "calibrate_days": 45,
+        "test_days": 30,
+        "boosting_rounds": 40,
         "bootstrap_draws": 200,
-        "ctgan_updates": 20,
+        "ctgan_updates": 10,
         "agent_starts": 8,
         "agent_updates": 1,
         "agent_final_evaluations": 1,
         "agent_tuning_evaluations": 1,
-        "pattern_updates": 10,
+        "pattern_updates": 5,
         "explanation_samples": 4,
         "ablation": AblationWork(
             improvements=("changepoint_guard", "risk_budget"),

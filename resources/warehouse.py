@@ -129,7 +129,11 @@ class Warehouse(dg.ConfigurableResource):
 
     def exists(self, name: str) -> bool:
         """Tell whether the table ``schema.name`` is stored."""
-        return name in self.tables()
+        try:
+            with self.read() as connection:
+                return bool(warehouse_writes.columns(connection, name))
+        except NoWarehouseError:
+            return False
 
     def tables(self) -> list[str]:
         """Names of all stored tables, ``schema.name``, sorted."""

@@ -126,13 +126,14 @@ def set_up(connection: duckdb.DuckDBPyConnection, temporary: Path, limits: Limit
 
 def stamp(connection: duckdb.DuckDBPyConnection, place: str, *, write: bool) -> None:
     """Refuse a warehouse of a newer layout; stamp one that has no stamp yet."""
-    # Not duckdb_tables(): on DuckLake it reads the statistics of every table there is.
-    exists = connection.execute(
-        "SELECT 1 FROM duckdb_columns() WHERE schema_name = 'meta' AND table_name = 'schema_version' "
-        "AND database_name = current_database()"
-    ).fetchall()
-    if exists:
+    import duckdb
+
+    # Not from duckdb_tables() or duckdb_columns(): they look at every table and column there is.
+    try:
         [(stored,)] = connection.execute("SELECT max(version) FROM meta.schema_version").fetchall()
+    except duckdb.CatalogException:
+        stored = None
+    if stored is not None:
         if stored > SCHEMA_VERSION:
             raise WarehouseError(
                 f"{place}: written by a newer Engine (layout {stored}, this one knows {SCHEMA_VERSION}); "

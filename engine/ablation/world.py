@@ -23,7 +23,7 @@ from engine.features.labels import labels
 from engine.features.pruning import prune
 from engine.features.shap_analyzer import SHAPAnalyzer, ShapConfig
 from engine.patterns.contrastive import ContrastiveConfig
-from engine.patterns.features import pattern_features, remember
+from engine.patterns.features import pattern_features, remember, with_coordinates
 from engine.patterns.model import PatternModel, train_pattern_model
 from engine.patterns.outcomes import OUTCOME_COLUMNS
 from engine.patterns.windows import LENGTH
@@ -153,19 +153,10 @@ def _synthetic(
         invented = synthetic_rows(generator.pool, past, before=LENGTH, seed=seed)
     except NotEnoughDataError as error:
         return None, f"none: {error}"
-    seen = _with_coordinates(model, invented).filter("synthetic")
+    seen = with_coordinates(model, invented, BAR).filter("synthetic")
     # What followed windows that never were is unknown.
     unknown = [pl.lit(None, pl.Float64).alias(name) for name in OUTCOME_COLUMNS]
     return seen.with_columns(unknown), generator.words
-
-
-def _with_coordinates(model: PatternModel, rows: pl.DataFrame) -> pl.DataFrame:
-    windows = model.windows(rows, BAR)
-    values = np.full((rows.height, len(_COORDINATES)), np.nan, np.float64)
-    values[windows.ends] = model.projection.apply(model.encoder.encode_all(windows))
-    return rows.with_columns(
-        pl.Series(name, values[:, k]).fill_nan(None) for k, name in enumerate(_COORDINATES)
-    )
 
 
 def _kept(train: pl.DataFrame, features: Sequence[str], setup: AblationSetup, seed: int) -> tuple[str, ...]:

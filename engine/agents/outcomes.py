@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.agents.environment import EnvironmentConfig
 from engine.agents.tape import MarketTape
 
-__all__ = ["Outcomes", "daily_returns", "outcomes"]
+__all__ = ["Outcomes", "daily_returns", "outcomes", "positions_before"]
 
 Floats = NDArray[np.float64]
 
@@ -46,14 +46,19 @@ def outcomes(tape: MarketTape, positions: Floats, config: EnvironmentConfig) -> 
     config : EnvironmentConfig
         For the cost of trading and the price of risk.
     """
-    first = np.r_[True, tape.run[1:] != tape.run[:-1]] if len(tape) else np.empty(0, bool)
-    before = np.where(first, 0.0, np.r_[0.0, positions[:-1]][: len(tape)])
     hosts = tape.decisions_left > 0
-    turnover = np.where(hosts, np.abs(positions - before), 0.0)
+    turnover = np.where(hosts, np.abs(positions - positions_before(tape, positions)), 0.0)
     earned = np.where(hosts, positions * (np.where(hosts, tape.growth, 0.0) - tape.funding), 0.0)
     net = earned - config.cost * turnover
     scaled = net / tape.scale
     return Outcomes(net, scaled - 0.5 * config.risk_aversion * scaled**2, turnover)
+
+
+def positions_before(tape: MarketTape, positions: Floats) -> Floats:
+    """Position held when each row is decided, shape (N,): that of the row before, flat at a run's first."""
+    before = np.zeros(len(tape))
+    before[1:] = np.where(tape.run[1:] == tape.run[:-1], positions[:-1], 0.0)
+    return before
 
 
 def daily_returns(tape: MarketTape, values: Floats) -> pl.DataFrame:

@@ -35,6 +35,7 @@ __all__ = [
     "attempt_of",
     "empty",
     "head",
+    "level_of",
     "next_alpha",
     "trials",
     "verify",
@@ -229,15 +230,23 @@ def verify(attempts: pl.DataFrame, *, last: str | None = None) -> None:
 
 
 def next_alpha(attempts: pl.DataFrame, subject: str, budget: float = 0.05) -> float:
-    """Level of the next attempt on a subject: ``budget * 6 / (pi^2 k^2)`` for the k-th.
+    """Level of the next attempt on a subject; every row of it counts, failed and manual ones too."""
+    return level_of(1 + int((attempts["subject"] == subject).sum()), budget)
 
-    Every row of the subject counts, failed and manual ones too. Levels add up to `budget` over all time, and
-    the union bound needs no independence between nights.
+
+def level_of(k: int, budget: float = 0.05) -> float:
+    """Level of the k-th attempt on a subject: ``budget * 6 / (pi^2 k^2)``.
+
+    Levels add up to `budget` over all time, and the union bound needs no independence between nights.
+
+    Raises
+    ------
+    ValueError
+        If `k` is below 1, or the budget does not lie between 0 and 1.
     """
-    if not 0.0 < budget < 1.0:
-        raise ValueError(f"budget={budget} must lie between 0 and 1")
-    k = 1 + int((attempts["subject"] == subject).sum())
-    return float(budget * 6.0 / (np.pi**2 * k**2))
+    if k < 1 or not 0.0 < budget < 1.0:
+        raise ValueError(f"k={k} must be at least 1, budget={budget} between 0 and 1")
+    return budget * 6.0 / (np.pi**2 * k**2)
 
 
 def trials(attempts: pl.DataFrame, subject: str) -> Trials:

@@ -1,15 +1,14 @@
-"""Candles: their columns, the size of a bar, and how small bars add up to a larger one."""
+"""Candles: their columns, and how small bars add up to a larger one."""
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 import polars as pl
 
 from engine.errors import DataError
 
-__all__ = ["CANDLE_COLUMNS", "CANDLE_SCHEMA", "parse_bar", "resample"]
+__all__ = ["CANDLE_COLUMNS", "CANDLE_SCHEMA", "resample"]
 
 CANDLE_SCHEMA: dict[str, pl.DataType] = {
     "symbol": pl.String(),
@@ -22,34 +21,7 @@ CANDLE_SCHEMA: dict[str, pl.DataType] = {
 }
 CANDLE_COLUMNS: tuple[str, ...] = tuple(CANDLE_SCHEMA)
 
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def parse_bar(text: str) -> timedelta:
-    """Size of a bar from its usual spelling: ``15m``, ``1h``, ``4h``, ``1d``.
-
-    Parameters
-    ----------
-    text : str
-        A positive whole number followed by ``m`` (minutes), ``h`` (hours) or ``d`` (days).
-
-    Returns
-    -------
-    timedelta
-
-    Raises
-    ------
-    ValueError
-        If the text is spelled otherwise; months are refused because they have no fixed length.
-    """
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
-    if match is None:
-        raise ValueError(
-            f"bar = {text!r} is not a bar size; write a positive whole number and one of "
-            "m (minutes), h (hours), d (days), such as '15m', '1h' or '1d'"
-        )
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def resample(

@@ -1,11 +1,11 @@
-"""Whether embeddings use their space: effective rank, alignment, uniformity."""
+"""Whether embeddings use their space: effective rank, uniformity."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["alignment", "effective_rank", "uniformity"]
+__all__ = ["effective_rank", "uniformity"]
 
 
 def effective_rank(embedding: ArrayLike) -> float:
@@ -31,12 +31,6 @@ def effective_rank(embedding: ArrayLike) -> float:
     singular = np.linalg.svd(values, compute_uv=False)
     share = singular[singular > 0.0] / singular.sum()
     return float(np.exp(-(share * np.log(share)).sum()))
-
-
-def alignment(first: ArrayLike, second: ArrayLike) -> float:
-    """Mean squared distance of two views of the same windows, both (n, d) (Wang & Isola 2020)."""
-    gap = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    return float((gap**2).sum(axis=1).mean())
 
 
 def uniformity(embedding: ArrayLike, scale: float = 2.0) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from engine.patterns.model import PatternModel
 from engine.patterns.outcomes import outcome_features
 from engine.patterns.windows import PatternWindows
 
-__all__ = ["STRIDE", "pattern_features", "remember"]
+__all__ = ["STRIDE", "pattern_features", "remember", "with_coordinates"]
 
 STRIDE = 5
 """Bars between the windows that are remembered: those nearer to each other show the same."""
@@ -86,5 +87,28 @@ def pattern_features(
     return keys.join(made, on="row", how="left", maintain_order="left").drop("row")
 
 
-def _columns(values: NDArray[np.float32]) -> pl.DataFrame:
+def with_coordinates(model: PatternModel, rows: pl.DataFrame, bar: timedelta) -> pl.DataFrame:
+    """Add the coordinates of each bar's window to rows that are in no memory, as synthetic ones are.
+
+    Parameters
+    ----------
+    model : PatternModel
+    rows : pl.DataFrame
+        As `PatternModel.windows` takes them.
+    bar : timedelta
+        Length of a bar.
+
+    Returns
+    -------
+    pl.DataFrame
+        The rows with ``pattern_0 ..`` of the compact projection, Float64; null where no whole window ends.
+    """
+    windows = model.windows(rows, bar)
+    found = model.projection.apply(model.encoder.encode_all(windows))
+    values = np.full((rows.height, found.shape[1]), np.nan)
+    values[windows.ends] = found
+    return rows.with_columns(series.fill_nan(None) for series in _columns(values))
+
+
+def _columns(values: NDArray[np.floating]) -> pl.DataFrame:
     return pl.DataFrame({f"pattern_{k}": values[:, k] for k in range(values.shape[1])})

@@ -26,23 +26,16 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from scipy.stats import chisquare
 
 from engine.errors import DataError
-from engine.tuning.algorithm import TradeDecision, TradingAlgorithm
-from engine.tuning.market_state import MarketState
+from engine.tuning.ab_result import ABResult, judged
 from engine.tuning.parameters import ParameterSet
-from engine.tuning.positions import Position
 
-__all__ = ["METRIC", "ABAlgorithm", "ABResult", "ABTest", "Arm", "TooEarlyError"]
+__all__ = ["METRIC", "ABTest", "Arm", "TooEarlyError"]
 
-Floats = NDArray[np.float64]
 Arm = Literal["live", "candidate"]
 
 METRIC = "net return per block and symbol"
-LEAST_SHARE_P = 0.001
-"""Below this probability the sample ratio is no accident."""
 _LEAST_UNITS = 30
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -190,7 +183,8 @@ class ABTest:
         inside = pl.col("ts").is_between(self.start, self.end, closed="left")
         seen = arms.filter(inside & pl.col("symbol").is_in(self.symbols)).group_by(block, "symbol")
         mixed = pl.when(pl.col("arm").n_unique() > 1).then(pl.lit("mixed")).otherwise(pl.col("arm").first())
-        values = trades.rename({"decided_ts": "ts"}).filter(inside).group_by(block, "symbol")
+        decided = trades.select("symbol", "net_return", ts="decided_ts")
+        values = decided.filter(inside).group_by(block, "symbol")
         return (
             seen.agg(arm=mixed)
             .join(values.agg(value=pl.col("net_return").sum()), on=["block", "symbol"], how="left")
@@ -228,42 +222,7 @@ class ABTest:
         known = planned.join(units.rename({"arm": "seen"}), on=keys, how="left", maintain_order="left")
         if units.height > known["seen"].count():
             raise DataError("there are units that are none of the test's", source="units", column="block")
-        counts, share_p = _sample_ratio(units)
-        missing = int(known["seen"].null_count())
-        otherwise = int((known["seen"] != known["arm"]).sum())
-        void = _void(counts, share_p, missing, otherwise)
-        if void:
-            return ABResult(self, "void", void, counts, share_p)
-        return self._tested(known, counts, share_p)
-
-    def _tested(self, known: pl.DataFrame, counts: dict[str, int], share_p: float) -> ABResult:
-        value = known["value"].to_numpy()
-        treated = (known["arm"] == "candidate").to_numpy()
-        # The same design, drawn again; an empty arm has no mean and is no draw that could have been kept.
-        drawn = np.random.default_rng(self.seed).random((self.draws, value.size)) < 0.5
-        drawn = drawn[drawn.any(axis=1) & ~drawn.all(axis=1)]
-        effect = float(_difference(value, treated[None])[0])
-        again, overlap = _difference(value, drawn), _difference(treated.astype(float), drawn)
-        # An effect d, taken off the treated, leaves draw j at least as far from nothing as what was drawn
-        # exactly if d >= border_j: the p-value of "the effect is at most d" is a rank among the borders.
-        border = np.sort((effect - again)[overlap < 1.0] / (1.0 - overlap[overlap < 1.0]))
-        same = int((overlap >= 1.0).sum())
-        rank = int(np.floor(self.alpha * (drawn.shape[0] + 1) + 1e-9)) - same
-        p_value = (1 + same + int((border <= 0.0).sum())) / (drawn.shape[0] + 1)
-        low = float(border[rank - 1]) if rank >= 1 else -np.inf
-        high = float(border[-rank]) if rank >= 1 else np.inf
-        figures = (
-            f"effect {effect:.3g} per unit, at least {low:.3g} with {1.0 - self.alpha:.0%}; "
-            f"p = {p_value:.3g}, {self.alpha:.3g} allowed; "
-            f"{counts['candidate']} units of the candidate, {counts['live']} of live"
-        )
-        refused = []
-        if p_value > self.alpha:
-            refused.append("the effect is within luck")
-        if effect < self.min_improvement or effect <= 0.0:
-            refused.append(f"the least effect that is worth a change is {self.min_improvement:.3g}")
-        verdict: Literal["promote", "keep"] = "keep" if refused else "promote"
-        return ABResult(self, verdict, (figures, *refused), counts, share_p, effect, low, high, p_value)
+        return judged(self, known)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, to register."""
@@ -298,94 +257,6 @@ class ABTest:
         )
 
 
-@dataclass(frozen=True)
-class ABResult:
-    """What a test showed.
-
-    Parameters
-    ----------
-    test : ABTest
-    verdict : {"promote", "keep", "void"}
-    reasons : tuple of str
-    counts : dict
-        Units seen of each arm.
-    sample_ratio_p : float
-        Chi-squared, against the half each that was planned.
-    effect, low, high : float
-        Candidate less live, net return per unit, with one-sided bounds at the test's level; NaN if void.
-    p_value : float
-        One-sided.
-    """
-
-    test: ABTest
-    verdict: Literal["promote", "keep", "void"]
-    reasons: tuple[str, ...]
-    counts: Mapping[str, int]
-    sample_ratio_p: float
-    effect: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    p_value: float = np.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; None stands for what is not known."""
-        figures = {name: getattr(self, name) for name in ("effect", "low", "high", "p_value")}
-        return {
-            "verdict": self.verdict,
-            "reasons": list(self.reasons),
-            "counts": dict(self.counts),
-            "sample_ratio_p": self.sample_ratio_p,
-            **{name: value if np.isfinite(value) else None for name, value in figures.items()},
-        }
-
-
-class ABAlgorithm:
-    """The live algorithm during a test: each decision is made by the set that was drawn for its unit.
-
-    A position stays with the stop and target of its entry, whichever set was drawn since.
-
-    Parameters
-    ----------
-    test : ABTest
-    """
-
-    def __init__(self, test: ABTest) -> None:
-        self.test = test
-        self._algorithms = {each: TradingAlgorithm(each) for each in (test.live, test.candidate)}
-
-    def decide(self, state: MarketState, position: Position | None = None) -> TradeDecision:
-        """Decide at the close of a bar; see `TradingAlgorithm.decide`."""
-        return self._algorithms[self.test.parameters(state.symbol, state.ts)].decide(state, position)
-
-
 def _drawn(seed: int, symbol: str, block: int) -> Arm:
     digest = hashlib.sha256(f"{seed}|{symbol}|{block}".encode()).digest()
     return "candidate" if digest[0] & 1 else "live"
-
-
-def _difference(values: Floats, treated: NDArray[np.bool_]) -> Floats:
-    """Mean over the treated less mean over the others, shape (draws,)."""
-    count = treated.sum(axis=1)
-    inside = treated @ values
-    return inside / count - (values.sum() - inside) / (values.size - count)
-
-
-def _sample_ratio(units: pl.DataFrame) -> tuple[dict[str, int], float]:
-    """Units seen of each arm, and the probability of a ratio as far from one half."""
-    counts = {arm: int((units["arm"] == arm).sum()) for arm in ("live", "candidate")}
-    if not sum(counts.values()):
-        return counts, 0.0
-    return counts, float(chisquare(list(counts.values())).pvalue)
-
-
-def _void(counts: Mapping[str, int], share_p: float, missing: int, otherwise: int) -> tuple[str, ...]:
-    """Say what makes a test void."""
-    found = []
-    if share_p <= LEAST_SHARE_P:
-        shares = f"{counts['live']} units of live and {counts['candidate']} of the candidate"
-        found.append(f"{shares} are no accident of equal shares: p = {share_p:.2g}")
-    if missing:
-        found.append(f"{missing} units were not seen")
-    if otherwise:
-        found.append(f"in {otherwise} units another set decided than was drawn")
-    return tuple(found)

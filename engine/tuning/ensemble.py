@@ -1,18 +1,21 @@
 """Several good variants of a search taken together, against the luck of the single best.
 
 The highest of a thousand scores is high by merit and by luck. Sets that score almost as high and lie apart
-from it share the merit more than the luck.
+from it share the merit more than the luck. Whether their mean is better than any of them is not taken for
+granted: it joins those that were searched, as one more that the gate judges.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.tuning.parameters import PARAMETERS, ParameterSet, highs, lows
-from engine.tuning.search import SearchResult
+from engine.tuning.search import Objective, SearchResult
 
-__all__ = ["ensemble", "variants"]
+__all__ = ["ensemble", "variants", "with_ensemble"]
 
 Floats = NDArray[np.float64]
 
@@ -84,4 +87,29 @@ def ensemble(searched: SearchResult, members: NDArray[np.int64]) -> ParameterSet
             row.snap(value) if moves else now
             for row, value, moves, now in zip(PARAMETERS.values(), mean, moved, incumbent, strict=True)
         ]
+    )
+
+
+def with_ensemble(searched: SearchResult, objective: Objective) -> SearchResult:
+    """Let the mean of the best variants join what was searched, as its last candidate.
+
+    Nothing is added where there are fewer than two variants, or their mean is a set that was searched itself.
+
+    Parameters
+    ----------
+    searched : SearchResult
+    objective : Objective
+        What the search maximised.
+    """
+    members = variants(searched)
+    together = ensemble(searched, members)
+    vector = together.vector()
+    if members.size < 2 or (searched.candidates == vector).all(axis=1).any():
+        return searched
+    score = objective(vector[None])
+    return replace(
+        searched,
+        best=together if score[0] > searched.scores.max() else searched.best,
+        candidates=np.vstack([searched.candidates, vector]),
+        scores=np.append(searched.scores, score),
     )

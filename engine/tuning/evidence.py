@@ -9,7 +9,8 @@ The rules:
   did exactly what the baseline did on every bar of the evidence cannot be promoted, falsely or rightly: they
   are counted as searched and left out of the test;
 - what the gate promotes is what is to be applied. It is the best on the evidence by the gate's own bound, not
-  the best of the search.
+  the best of the search;
+- what the gate let pass is held against worse markets (`engine.tuning.stress`), which may refuse it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from engine.tuning.market_state import DAY, StateTape
 from engine.tuning.parameters import ParameterSet
 from engine.tuning.scenarios import Goal
 from engine.tuning.search import SearchResult
+from engine.tuning.stress import StressTest
 
 __all__ = [
     "FEWEST_DAYS",
@@ -79,7 +81,7 @@ class Evidence:
         Its candidates are named ``set k`` by their row among those searched.
     incumbent : ParameterSet
     judged : ParameterSet
-        What was promoted or, if nothing was, came nearest.
+        What the gate let pass or, if nothing, what came nearest.
     windows : EvidenceWindows
     searched, tested : int
         All different sets searched, and those of them that did otherwise than the incumbent on days enough
@@ -89,6 +91,8 @@ class Evidence:
         Net returns of `incumbent` and of `judged` on the evidence.
     family_hash, data_hash : str
         SHA-256 of the sets searched, and of the bars and states judged on; the latter empty if not known.
+    stress : StressTest or None
+        Of what the gate let pass; None for what it did not, and before.
     """
 
     decision: Decision
@@ -102,16 +106,23 @@ class Evidence:
     candidate: Floats
     family_hash: str
     data_hash: str = ""
+    stress: StressTest | None = None
 
     @property
     def promoted(self) -> ParameterSet | None:
         """What is to be applied; None where the incumbent stays."""
-        return self.judged if self.decision.promote else None
+        endured = self.stress is None or self.stress.passed
+        return self.judged if self.decision.promote and endured else None
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why, in plain words."""
-        return self.decision.reasons
+        under_stress = () if self.stress is None else self.stress.reasons
+        return (
+            (*under_stress, *self.decision.reasons)
+            if self.promoted is None
+            else (*self.decision.reasons, *under_stress)
+        )
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -126,7 +137,7 @@ class Evidence:
             "minimum_detectable_effect", "periods_needed", "probability_of_improvement",
         )  # fmt: skip
         return {
-            "promoted": decision.promote,
+            "promoted": self.promoted is not None,
             "reasons": list(self.reasons),
             "changes": {name: list(both) for name, both in self.incumbent.changes(self.judged).items()},
             "incumbent": self.incumbent.to_dict(),
@@ -150,6 +161,7 @@ class Evidence:
                 }
                 for rail in verdict.guardrails
             ],
+            "stress": None if self.stress is None else self.stress.rows(),
             "max_drawdown": float(max_drawdown(self.candidate[None], 1.0)[0]),
             "windows": self.windows.to_dict(),
             "incumbent_hash": self.incumbent.content_hash,

@@ -33,7 +33,7 @@ def evidence_interval(evidence: Evidence) -> bytes:
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.2))
         _intervals(left, evidence)
         _accounts(right, evidence)
-        word = "promoted" if evidence.decision.promote else "refused"
+        word = "let pass by the gate" if evidence.decision.promote else "refused by the gate"
         searched = f"{evidence.searched} searched, {evidence.tested} of them tested"
         figure.suptitle(
             f"{word} at level {evidence.decision.alpha:.3g}: {searched}", x=0.01, ha="left", fontsize=10
@@ -62,7 +62,7 @@ def _intervals(panel: Axes, evidence: Evidence) -> None:
 
 
 def _accounts(panel: Axes, evidence: Evidence) -> None:
-    judged = "promoted" if evidence.decision.promote else "nearest"
+    judged = "let pass" if evidence.decision.promote else "nearest"
     for label, returns, colour in (
         ("in force", evidence.baseline, COLOURS[5]),
         (judged, evidence.candidate, COLOURS[2] if evidence.decision.promote else COLOURS[1]),

@@ -43,6 +43,19 @@ class Front:
     costs: Floats
     members: NDArray[np.int64]
 
+    def spread(self, most: int) -> NDArray[np.int64]:
+        """Choose at most so many of the members, evenly by rank of risk, both ends included.
+
+        Raises
+        ------
+        ValueError
+            If there is no room for both ends.
+        """
+        if most < 2:
+            raise ValueError(f"most = {most} must be at least 2, for both ends of the front")
+        count = self.members.size
+        return self.members[np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))]
+
 
 def front(evaluation: Evaluation, risk: Risk = "drawdown") -> Front:
     """Compare parameter sets by return (more is better), risk and cost (less is better).

@@ -11,7 +11,7 @@ from engine.tuning.algorithm import TradeDecision
 from engine.tuning.parameters import PARAMETERS, ParameterSet
 from engine.tuning.positions import Position
 
-__all__ = ["HeldPosition", "InUse", "LiveAccount", "Order"]
+__all__ = ["Carried", "HeldPosition", "InUse", "LiveAccount", "Order"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,36 @@ class HeldPosition:
         )
 
 
+@dataclass(frozen=True)
+class Carried:
+    """A position, and the bars that it was carried into without any funding known of them.
+
+    Parameters
+    ----------
+    held : HeldPosition
+        As of the last of these bars.
+    bars : tuple of (datetime, float)
+        Open of each bar, and the price that its funding is due on.
+    made : float or None
+        What it made, over the equity at its entry; None while it is open.
+    """
+
+    held: HeldPosition
+    bars: tuple[tuple[datetime, float], ...]
+    made: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        bars = [[ts.isoformat(), price] for ts, price in self.bars]
+        return {"held": self.held.to_dict(), "bars": bars, "made": self.made}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read them back."""
+        bars = tuple((datetime.fromisoformat(ts), price) for ts, price in values["bars"])
+        return cls(HeldPosition.from_dict(values["held"]), bars, values["made"])
+
+
 @dataclass
 class LiveAccount:
     """One symbol's account after a bar.
@@ -156,6 +186,8 @@ class LiveAccount:
         The same, marked to the last close.
     order : Order or None
     held : HeldPosition or None
+    carried : tuple of Carried
+        Whose funding may still become known; see `engine.tuning.late_funding`.
     """
 
     symbol: str
@@ -167,6 +199,7 @@ class LiveAccount:
     value: float = 1.0
     order: Order | None = None
     held: HeldPosition | None = None
+    carried: tuple[Carried, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, which JSON keeps to the last bit."""
@@ -175,6 +208,7 @@ class LiveAccount:
             "ts": self.ts.isoformat(),
             "order": None if self.order is None else self.order.to_dict(),
             "held": None if self.held is None else self.held.to_dict(),
+            "carried": [each.to_dict() for each in self.carried],
         }
 
     @classmethod
@@ -187,5 +221,7 @@ class LiveAccount:
                 "ts": datetime.fromisoformat(values["ts"]),
                 "order": None if order is None else Order.from_dict(order),
                 "held": None if held is None else HeldPosition.from_dict(held),
+                # Accounts that were kept before this was remembered have none.
+                "carried": tuple(Carried.from_dict(each) for each in values.get("carried", ())),
             }
         )

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from engine.alternative.asof import as_of, asset
 from engine.errors import DataError, NotEnoughDataError
 from engine.evaluation.costs import Costs
-from engine.evaluation.panel import Panel, funding_panel, panel_from_candles
+from engine.evaluation.panel import Panel, panel_from_candles
 from engine.market.candles import CANDLE_COLUMNS
 from engine.tuning.price_columns import DAY, MONTH, of_rows, price_columns
+from engine.tuning.published_columns import funding_on, leanings, side_of
 from engine.tuning.rules import CHANNEL
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ Ints = NDArray[np.int64]
 WARMUP = MONTH + CHANNEL
 """Bars since this long before a bar, and one more, determine its state."""
 CAPITAL = 50_000.0
-"""Quote units of a symbol's account, which set the size of its orders beside the volume of a bar."""
-SCORES = ("social_score", "news_score")
+"""Quote units of a symbol's account where none are given; they set its orders beside the volume of a bar."""
 
 
 @dataclass(frozen=True)
@@ -290,51 +289,16 @@ def state_tape(
     vintages = observations is not None and "series" in observations.columns
     if funding is None and vintages:
         funding = observations
-    social, news = _scores(panel, symbol, at, observations, bar)
+    social, news = leanings(panel, symbol, at, observations, bar)
     return StateTape(
         panel=panel,
-        funding=np.zeros(panel.open.shape) if funding is None else _funding(funding, panel),
+        funding=np.zeros(panel.open.shape) if funding is None else funding_on(funding, panel),
         symbol=symbol,
         at=at,
         social_strength=np.abs(social),
-        social_direction=_side(social),
+        social_direction=side_of(social),
         news_strength=np.abs(news),
-        news_direction=_side(news),
+        news_direction=side_of(news),
         capital=float(capital),
         **price_columns(panel, symbol, at, costs or Costs(), capital),
     )
-
-
-def _side(lean: Floats) -> NDArray[np.int8]:
-    return np.sign(np.nan_to_num(lean)).astype(np.int8)
-
-
-def _scores(
-    panel: Panel, symbol: Ints, at: Ints, observations: pl.DataFrame | None, bar: timedelta
-) -> tuple[Floats, Floats]:
-    """How far social items and news lean, -1 to 1, as known at each close; NaN where it is not known."""
-    if observations is None:
-        unknown = np.full(at.size, np.nan)
-        return unknown, unknown
-    names = pl.Series("symbol", panel.symbols, dtype=pl.String).gather(symbol)
-    keys = pl.DataFrame({"symbol": names, "ts": panel.times[at]})
-    if "series" in observations.columns:
-        rows = as_of(keys.with_columns(decided_at=pl.col("ts") + bar), observations, SCORES)
-    else:
-        for column in ("symbol", "ts", *SCORES):
-            if column not in observations.columns:
-                raise DataError(
-                    f"missing; the frame has {observations.columns}", source="observations", column=column
-                )
-        given = observations.select("symbol", "ts", *SCORES)
-        rows = keys.join(given, on=["symbol", "ts"], how="left", maintain_order="left", validate="m:1")
-    social, news = (2.0 * rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() - 1.0 for name in SCORES)
-    return social, news
-
-
-def _funding(observations: pl.DataFrame, panel: Panel) -> Floats:
-    """Rates on the panel; a perpetual is charged those of its asset."""
-    names = pl.DataFrame({"_symbol": panel.symbols}).with_columns(_asset=asset("_symbol"))
-    rates = observations.filter(pl.col("series") == "funding_rate").with_columns(_asset=asset("symbol"))
-    mapped = rates.join(names, on="_asset").with_columns(symbol=pl.col("_symbol"))
-    return funding_panel(mapped.drop("_asset", "_symbol"), panel)

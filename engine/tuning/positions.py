@@ -72,6 +72,10 @@ class Position:
         """Price at which the profit is taken."""
         return price_at(self.price, self.side, self.target)
 
+    def funding(self, rate: float, price: float) -> float:
+        """Return what a rate takes at a price, over the equity at the entry; negative where it brings."""
+        return self.side * self.size * (rate * price) / self.price
+
     def leave(self, open_: float, high: float, low: float) -> Exit | None:
         """Say where a bar with volume ends the position: at the stop if it reaches both; None if neither.
 

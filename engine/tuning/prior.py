@@ -89,8 +89,8 @@ def learn_prior(
     """Make a start from findings, each weighted by its gain and its age.
 
     The prior has the mean and the spread of the mixture of what was found: where findings disagree, it is
-    wide. It sets where a search begins and no border: whatever is within reach of what is in force can still
-    be found.
+    wide. It sets where a search may begin (`engine.tuning.two_starts`) and no border: whatever is within
+    reach of what is in force can still be found.
 
     Parameters
     ----------

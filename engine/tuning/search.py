@@ -14,8 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.tuning.parameters import PARAMETERS, ParameterSet, check_names
-from engine.tuning.proposers import METHODS, Box, Method
+from engine.tuning.proposers import METHODS, Box, Method, Proposer
 from engine.tuning.scenarios import MEDIUM, Aggressiveness
+from engine.tuning.two_starts import TwoStarts
 
 __all__ = ["EPISODES", "METHODS", "Method", "Search", "SearchConfig", "SearchPrior", "SearchResult", "search"]
 
@@ -38,7 +39,7 @@ EPISODES = pl.Schema(
 
 @dataclass(frozen=True)
 class SearchPrior:
-    """Where to begin, from what earlier searches or other symbols found.
+    """Where to begin, from what earlier searches or other symbols found, unless that proves worse.
 
     Parameters
     ----------
@@ -138,10 +139,14 @@ class Search:
         self, config: SearchConfig, incumbent: ParameterSet, prior: SearchPrior | None = None
     ) -> None:
         self.config, self.incumbent = config, incumbent
-        told = prior or SearchPrior({})
-        near = config.aggressiveness
-        self._box = Box(config.targets, incumbent, near.reach, near.spread, told.mean, told.spread)
-        self._proposer = METHODS[config.method](self._box, 2 * config.pairs, config.seed)
+        near, size = config.aggressiveness, 2 * config.pairs
+        self._box = Box(config.targets, incumbent, near.reach, near.spread, {}, {})
+        self._proposer: Proposer
+        if prior is None or not prior.mean.keys() & set(config.targets):
+            self._proposer = METHODS[config.method](self._box, size, config.seed)
+        else:
+            told = Box(config.targets, incumbent, near.reach, near.spread, prior.mean, prior.spread)
+            self._proposer = TwoStarts(config.method, self._box, told, size, config.seed)
         self._scores: dict[tuple[float, ...], float] = {}
         self._rows: list[dict[str, float]] = []
         self._proposed: Floats | None = None

@@ -22,13 +22,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.evaluation.costs import Costs
-from engine.tuning.evidence import Evidence, fingerprint, judge
-from engine.tuning.kernel import evaluate
+from engine.tuning.evidence import Evidence
 from engine.tuning.market_state import StateTape
-from engine.tuning.objectives import score
 from engine.tuning.parameters import ParameterSet
-from engine.tuning.search import EPISODES, Objective, Search, SearchPrior, SearchResult
+from engine.tuning.search import EPISODES, Search, SearchPrior
 from engine.tuning.session_config import THEN, SessionConfig
+from engine.tuning.session_task import Task, task_of
 
 __all__ = [
     "NEXT",
@@ -46,7 +45,6 @@ Floats = NDArray[np.float64]
 Stage = Literal[
     "snapshot", "searching", "judging", "refused", "promoted", "apply", "shadow", "ab", "stopped", "failed"
 ]
-Judge = Callable[[SearchResult], Evidence]
 
 NEXT: Mapping[Stage, tuple[Stage, ...]] = {
     "snapshot": ("searching", "stopped", "failed"),
@@ -63,28 +61,6 @@ NEXT: Mapping[Stage, tuple[Stage, ...]] = {
 """Where a session may go from each stage."""
 OVER: frozenset[Stage] = frozenset(stage for stage, following in NEXT.items() if not following)
 """Stages that end a session."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a session works on.
-
-    Parameters
-    ----------
-    objective : callable
-        Scores parameter sets on the search window.
-    judge : callable
-        Asks the gate about all that was searched.
-    data_hash : str
-        Of all data that both see.
-    check : callable
-        Raises if there is too little of it.
-    """
-
-    objective: Objective
-    judge: Judge
-    data_hash: str
-    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,39 +275,6 @@ class TuningSession:
         self.stage, self.reason = state["stage"], state["reason"]
         self.evidence = state["evidence"]
         self._spent, self._since = float(state["elapsed_s"]), self._clock()
-
-
-def task_of(
-    tape: StateTape,
-    config: SessionConfig,
-    incumbent: ParameterSet,
-    costs: Costs | None = None,
-    threads: int = 1,
-) -> Task:
-    """Make the task of a session on a market.
-
-    Raises
-    ------
-    NotEnoughDataError
-        If the tape has no bar in the search window.
-    """
-    windows, terms = config.windows, costs or Costs()
-    searched = tape.between(windows.search.start, windows.search.end)
-    seen = tape.between(windows.search.start, windows.evidence.end)
-
-    def objective(sets: Floats) -> Floats:
-        return score(evaluate(searched, sets, terms, threads=threads), config.goal)
-
-    def asked(found: SearchResult) -> Evidence:
-        return judge(
-            seen, found, incumbent, windows, terms, alpha=config.alpha, gate=config.gate, threads=threads
-        )
-
-    def check() -> None:
-        windows.check(tape, config.gate, config.most_candidates)
-
-    data_hash = hashlib.sha256(f"{fingerprint(seen)} {asdict(terms)}".encode()).hexdigest()
-    return Task(objective, asked, data_hash, check)
 
 
 def run_session(

@@ -12,6 +12,7 @@ from engine.tuning.evidence import gate_for
 from engine.tuning.evidence_windows import EvidenceWindows
 from engine.tuning.scenarios import GOALS, Aggressiveness, Goal, MarketMode, scenario
 from engine.tuning.search import Method, SearchConfig
+from engine.tuning.stressed_markets import KINDS, check_kinds
 
 __all__ = ["THEN", "SessionConfig", "Then"]
 
@@ -38,6 +39,8 @@ class SessionConfig:
     then : {"apply", "shadow", "ab"}
         What is to follow a promotion.
     gate : PromotionGate
+    stress : tuple of str
+        Kinds of worse markets that what the gate let pass is held against.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class SessionConfig:
     alpha: float
     then: Then = "apply"
     gate: PromotionGate = field(default_factory=PromotionGate)
+    stress: tuple[str, ...] = tuple(KINDS)
 
     def __post_init__(self) -> None:
         if self.goal not in GOALS:
@@ -63,6 +67,7 @@ class SessionConfig:
             raise ValueError(f"minutes = {self.minutes} must be above 0")
         if not 0.0 < self.alpha < 0.5:
             raise ValueError(f"alpha = {self.alpha} must lie between 0 and 0.5")
+        check_kinds(self.stress)
 
     @classmethod
     def of(
@@ -102,13 +107,14 @@ class SessionConfig:
 
     @property
     def most_candidates(self) -> int:
-        """Most different sets that can be searched, the one in force included."""
-        return 1 + 2 * self.search.pairs * self.search.episodes
+        """Most different sets that can be judged: all searched, the one in force, and the ensemble."""
+        return 2 + 2 * self.search.pairs * self.search.episodes
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         plain = {**asdict(self), "windows": self.windows.to_dict()}
         plain["search"]["targets"] = list(self.search.targets)
+        plain["stress"] = list(self.stress)
         return plain
 
     @classmethod
@@ -128,5 +134,6 @@ class SessionConfig:
                 "search": SearchConfig(**search),
                 "windows": EvidenceWindows.from_dict(values["windows"]),
                 "gate": PromotionGate(**gate),
+                "stress": tuple(values["stress"]),
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,16 +24,35 @@ from engine.tuning.rules import MAX_GAP
 from engine.tuning.scenarios import Goal
 from engine.tuning.search import Objective
 
-__all__ = ["CALM", "Stress", "delayed", "gapped", "panic", "stressed_markets"]
+__all__ = [
+    "CALM",
+    "KINDS",
+    "MONTH",
+    "Stress",
+    "check_kinds",
+    "delayed",
+    "gapped",
+    "panic",
+    "stressed_markets",
+]
 
 Floats = NDArray[np.float64]
 
-HOUR = timedelta(hours=1)
+HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
 CALM = "calm"
 _DEARER = 3.0
 _GAP, _GAP_EVERY = 0.05, timedelta(days=15)
-_PANICS, _SOUGHT, _ABOUT = 3, timedelta(days=360), timedelta(hours=12)
+_PANICS, _SOUGHT, _ABOUT = 8, timedelta(days=360), timedelta(hours=12)
 _SYMBOLS, _SIMULATED_FROM = ("BTC/USDT", "ETH/USDT"), datetime(2020, 1, 1)  # noqa: DTZ001  UTC without zone
+
+
+KINDS: Mapping[str, str] = {
+    "dear": "fills cost three times what is expected of them",
+    "late": "every entry is filled a bar later",
+    "gaps": f"the price opens {_GAP:.0%} away, either way, every {_GAP_EVERY.days} days on average",
+    "panic": "the panics of simulated years",
+}
+"""Kinds of stress and what each means."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,24 +62,43 @@ class Stress:
     Parameters
     ----------
     name : str
-    meaning : str
-        What is worse, in words.
+        One of `KINDS`, or ``calm``.
     tape : StateTape
     costs : Costs
+    path : timedelta
+        Length of the parts that count as paths of their own.
     """
 
     name: str
-    meaning: str
     tape: StateTape
     costs: Costs
+    path: timedelta = MONTH
 
     def objective(self, goal: Goal, *, threads: int = 1) -> Objective:
         """Return what scores parameter sets in this market."""
         return lambda sets: score(evaluate(self.tape, sets, self.costs, threads=threads), goal)
 
 
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Refuse kinds of stress that are not known, and none at all.
+
+    Raises
+    ------
+    ValueError
+        Naming those that are known.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise ValueError(f"kinds of stress = {list(kinds)} must be some of {', '.join(KINDS)}")
+
+
 def stressed_markets(
-    tape: StateTape, window: Window, costs: Costs | None = None, *, seed: int = 0
+    tape: StateTape,
+    window: Window,
+    costs: Costs | None = None,
+    *,
+    kinds: Sequence[str] = tuple(KINDS),
+    seed: int = 0,
 ) -> tuple[Stress, ...]:
     """Return a window as it was, and worse ones.
 
@@ -69,46 +108,49 @@ def stressed_markets(
         Reaches back `WARMUP` before the window, so that states are known from its start on.
     window : Window
     costs : Costs, optional
+    kinds : sequence of str
+        Of `KINDS`.
     seed : int
         Of the simulated paths and of where gaps are.
 
     Returns
     -------
     tuple of Stress
-        ``calm``: the window itself; ``dear``: fills cost three times what they are expected to; ``late``:
-        each entry is filled a bar later; ``gaps``: every fortnight, on average, the price opens 5 % away;
-        ``panic 1`` to ``panic 3``: the panics of a simulated year.
+        ``calm``: the window itself; then of each kind one, but of ``panic`` eight, each a simulated year.
+
+    Raises
+    ------
+    ValueError
+        If a kind is not known, or there is none.
     """
+    check_kinds(kinds)
     charged = costs or Costs()
     first = max(window.start - WARMUP - tape.bar, tape.panel.times[0].item())
     whole = tape.between(first, window.end)
     kept = whole.between(window.start, window.end)
-    dear = Costs(*(_DEARER * value for value in vars(charged).values()))
-    return (
-        Stress(CALM, "as it was", kept, charged),
-        Stress(
-            "dear",
-            "fills cost three times what is expected of them",
-            replace(kept, half_spread=_DEARER * kept.half_spread),
-            dear,
-        ),
-        Stress("late", "every entry is filled a bar later", delayed(kept), charged),
-        Stress(
-            "gaps",
-            f"the price opens {_GAP:.0%} away, either way, every {_GAP_EVERY.days} days on average",
-            gapped(whole, charged, seed=seed).between(window.start, window.end),
-            charged,
-        ),
-        *(
-            Stress(
-                f"panic {k + 1}",
-                "the panics of a simulated year",
-                panic(max(tape.bar, HOUR), charged, seed=seed * _PANICS + k, capital=tape.capital),
-                charged,
-            )
-            for k in range(_PANICS)
-        ),
-    )
+
+    def dear() -> list[Stress]:
+        dearer = Costs(*(_DEARER * value for value in vars(charged).values()))
+        return [Stress("dear", replace(kept, half_spread=_DEARER * kept.half_spread), dearer)]
+
+    def late() -> list[Stress]:
+        return [Stress("late", delayed(kept), charged)]
+
+    def gaps() -> list[Stress]:
+        made = gapped(whole, charged, seed=seed).between(window.start, window.end)
+        return [Stress("gaps", made, charged)]
+
+    def panics() -> list[Stress]:
+        bar, years = max(tape.bar, HOUR), range(seed * _PANICS, (seed + 1) * _PANICS)
+        return [
+            Stress("panic", panic(bar, charged, seed=year, capital=tape.capital), charged, _SOUGHT + WARMUP)
+            for year in years
+        ]
+
+    makers: Mapping[str, Callable[[], list[Stress]]] = {
+        "dear": dear, "late": late, "gaps": gaps, "panic": panics,
+    }  # fmt: skip
+    return (Stress(CALM, kept, charged), *(each for kind in kinds for each in makers[kind]()))
 
 
 def delayed(tape: StateTape) -> StateTape:
@@ -154,7 +196,8 @@ def gapped(
     """Return the tape with gaps: at random bars all prices open `gap` away and go on from there.
 
     All symbols gap together, as they do in a crash. States are computed anew from the prices, and known
-    `WARMUP` after the tape's start.
+    `WARMUP` after the tape's start; where the tape does not know what a fill costs, nothing is entered here
+    either.
 
     Parameters
     ----------
@@ -199,6 +242,7 @@ def gapped(
         social_direction=tape.social_direction,
         news_strength=tape.news_strength,
         news_direction=tape.news_direction,
+        expected_cost_bps=np.where(np.isnan(tape.expected_cost_bps), np.nan, made.expected_cost_bps),
     )
 
 

@@ -10,6 +10,8 @@ from resources.parameter_store.errors import (
     RefusedError,
     StaleBaseline,
     StoreError,
+    UnknownError,
+    UnreachableError,
 )
 from resources.parameter_store.scopes import Scope
 from resources.parameter_store.store import ParameterStore
@@ -24,4 +26,6 @@ __all__ = [
     "Scope",
     "StaleBaseline",
     "StoreError",
+    "UnknownError",
+    "UnreachableError",
 ]

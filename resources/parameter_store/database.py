@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from resources.parameter_store.address import masked, parse_address, secrets_of, shown
-from resources.parameter_store.errors import StoreError
+from resources.parameter_store.errors import UnreachableError
 from resources.parameter_store.models import SCHEMA_VERSION
 
 __all__ = ["Database"]
@@ -127,7 +127,7 @@ class Database:
             elif isinstance(error, OperationalError):
                 text = f"the database does not let us in, or was lost on the way ({text})"
                 what = "If that was at the end of a change, see in the history whether it was made"
-            raise StoreError(f"{self.place}: {text}. {what}") from (
+            raise UnreachableError(f"{self.place}: {text}. {what}") from (
                 None if masked(str(error), self._secrets) != str(error) else error
             )
 
@@ -186,7 +186,7 @@ def _migrate(connection: Connection, found: str | None, place: str) -> None:
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
-        raise StoreError(
+        raise UnreachableError(
             f"{place}: its tables are at revision {found}, made by a newer version of Engine; this one knows "
             f"{SCHEMA_VERSION}. Install that version"
         )

@@ -20,11 +20,21 @@ __all__ = [
     "RefusedError",
     "StaleBaseline",
     "StoreError",
+    "UnknownError",
+    "UnreachableError",
 ]
 
 
 class StoreError(EngineError):
     """The parameter store cannot do what it was asked for; nothing was changed."""
+
+
+class UnknownError(StoreError):
+    """There is no version, session, experiment or application of that name."""
+
+
+class UnreachableError(StoreError):
+    """The database does not answer, is being written to for too long, or is of a newer version."""
 
 
 class ChainBrokenError(StoreError):

@@ -6,16 +6,22 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import func, insert, select
 
 from engine.tuning.parameters import ParameterSet
 from resources.parameter_store.canonical import canonical
-from resources.parameter_store.chain import ChainReport, Event
-from resources.parameter_store.errors import RefusedError, StoreError
+from resources.parameter_store.chain import ChainReport
+from resources.parameter_store.errors import RefusedError, StoreError, UnknownError
+from resources.parameter_store.experiment_records import (
+    Experiment,
+    ExperimentKind,
+    Observation,
+    experiment_of,
+)
 from resources.parameter_store.ledger import Ledger, Transaction
 from resources.parameter_store.models import events, observations
 from resources.parameter_store.moments import from_text, readable, to_text
@@ -23,64 +29,6 @@ from resources.parameter_store.scopes import Scope
 from resources.parameter_store.triggers import RollbackTrigger
 
 __all__ = ["Experiment", "ExperimentKind", "Experiments", "Observation", "verify_observations"]
-
-ExperimentKind = Literal["shadow", "ab"]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A comparison on live bars.
-
-    Parameters
-    ----------
-    id : str
-    kind : {"shadow", "ab"}
-    scope : Scope
-    candidate : ParameterSet
-    baseline : int
-        Version that the candidate is compared with; 0 means the defaults.
-    metric : str
-    start, end : datetime
-        The horizon, fixed before.
-    seed : int
-        Of the assignment.
-    block : timedelta
-        Size of the blocks of time that are assigned.
-    trigger : RollbackTrigger or None
-        What stops it early.
-    state : {"running", "concluded", "stopped"}
-    actor, reason : str
-        Of whoever registered it.
-    session : str or None
-    result : mapping or None
-    """
-
-    id: str
-    kind: ExperimentKind
-    scope: Scope
-    candidate: ParameterSet
-    baseline: int
-    metric: str
-    start: datetime
-    end: datetime
-    seed: int
-    block: timedelta
-    trigger: RollbackTrigger | None
-    state: Literal["running", "concluded", "stopped"]
-    actor: str
-    reason: str
-    session: str | None
-    result: Mapping[str, Any] | None = field(hash=False)
-
-
-@dataclass(frozen=True)
-class Observation:
-    """One thing seen in an experiment; ``number`` is the cursor to read on from."""
-
-    number: int
-    key: str
-    at: datetime
-    content: Mapping[str, Any] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -145,7 +93,7 @@ class Experiments:
                 subject=identity,
                 content=content,
             )
-            return _experiment([started])
+            return experiment_of([started])
 
     def observe(self, experiment: str, key: str, content: Mapping[str, Any]) -> Observation:
         """Append what was seen, once under each key.
@@ -219,10 +167,14 @@ class Experiments:
         with self.ledger.read() as transaction:
             return _running(transaction)
 
-    def recent(self, limit: int = 50) -> list[Experiment]:
-        """Return the newest."""
+    def recent(self, limit: int = 50, *, before: str | None = None) -> list[Experiment]:
+        """Return the newest, those that were registered before one."""
         query = select(events).where(events.c.kind == "experiment.started").order_by(events.c.seq.desc())
         with self.ledger.read() as transaction:
+            if before is not None:
+                _known(transaction, before)
+                mine = (events.c.kind == "experiment.started") & (events.c.subject == before)
+                query = query.where(events.c.seq < select(events.c.seq).where(mine).scalar_subquery())
             started = transaction.events(query.limit(limit))
             return [_known(transaction, event.subject or "") for event in started]
 
@@ -277,40 +229,11 @@ def _running(transaction: Transaction) -> list[Experiment]:
         end.c.subject == events.c.subject, end.c.kind.in_(("experiment.concluded", "experiment.stopped"))
     )
     query = select(events).where(events.c.kind == "experiment.started", ~ended.exists())
-    return [_experiment([event]) for event in transaction.events(query.order_by(events.c.seq))]
+    return [experiment_of([event]) for event in transaction.events(query.order_by(events.c.seq))]
 
 
 def _known(transaction: Transaction, experiment: str) -> Experiment:
     moves = transaction.about(experiment, "experiment")
     if not moves:
-        raise StoreError(f"there is no experiment {experiment!r}")
-    return _experiment(moves)
-
-
-def _experiment(moves: list[Event]) -> Experiment:
-    first, last = moves[0], moves[-1]
-    content = first.content
-    trigger = content["trigger"]
-    states: Mapping[str, Literal["running", "concluded", "stopped"]] = {
-        "experiment.started": "running",
-        "experiment.concluded": "concluded",
-        "experiment.stopped": "stopped",
-    }
-    return Experiment(
-        id=first.subject or "",
-        kind=content["kind"],
-        scope=Scope.parse(first.scope or ""),
-        candidate=ParameterSet.from_mapping(content["candidate"]),
-        baseline=content["baseline"],
-        metric=content["metric"],
-        start=first.at,
-        end=from_text(content["end"]),
-        seed=content["seed"],
-        block=timedelta(seconds=content["block_s"]),
-        trigger=None if trigger is None else RollbackTrigger.from_dict(trigger),
-        state=states[last.kind],
-        actor=first.actor,
-        reason=first.reason,
-        session=content["session"],
-        result=last.content.get("result"),
-    )
+        raise UnknownError(f"there is no experiment {experiment!r}")
+    return experiment_of(moves)

@@ -17,7 +17,7 @@ from engine.tuning.parameters import ParameterSet
 from resources.parameter_store import versions
 from resources.parameter_store.canonical import canonical, plain
 from resources.parameter_store.chain import Event
-from resources.parameter_store.errors import RefusedError, StoreError
+from resources.parameter_store.errors import RefusedError, StoreError, UnknownError
 from resources.parameter_store.ledger import Ledger, Transaction
 from resources.parameter_store.models import events
 from resources.parameter_store.moments import from_text, readable
@@ -260,7 +260,7 @@ def _move(
 def _known(transaction: Transaction, key: str) -> JournalEntry:
     moves = transaction.about(key, "journal")
     if not moves:
-        raise StoreError(f"the journal has no application {key!r}")
+        raise UnknownError(f"the journal has no application {key!r}")
     return _entry(key, moves)
 
 

@@ -17,9 +17,9 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["METADATA", "SCHEMA_VERSION", "events", "observations", "progress", "sessions"]
+__all__ = ["METADATA", "SCHEMA_VERSION", "events", "observations", "progress", "requests", "sessions"]
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """Revision of Alembic that these tables are at."""
 
 METADATA = MetaData()
@@ -94,4 +94,17 @@ observations = Table(
     Column("at", String(27), nullable=False),
     Column("content", Text, nullable=False),
     Index("observations_key", "experiment", "key", unique=True),
+)
+
+requests = Table(
+    "requests",
+    METADATA,
+    Column("caller", String(80), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("at", String(27), nullable=False),
+    Column("status", Integer),
+    Column("headers", Text),
+    Column("body", LargeBinary),
+    Index("requests_at", "at"),
 )

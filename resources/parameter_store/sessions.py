@@ -3,103 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy import Select, func, insert, or_, select, update
 
 from resources.parameter_store.canonical import canonical
-from resources.parameter_store.errors import BusyError, LeaseLostError, StoreError
+from resources.parameter_store.errors import BusyError, LeaseLostError, StoreError, UnknownError
 from resources.parameter_store.ledger import Ledger, Transaction
 from resources.parameter_store.models import progress, sessions
 from resources.parameter_store.moments import from_text, readable, to_text
 from resources.parameter_store.scopes import Scope
+from resources.parameter_store.session_records import (
+    Holder,
+    ProgressEvent,
+    SessionRecord,
+    StopRequest,
+    record_of,
+)
 
 __all__ = ["HeldSession", "Holder", "ProgressEvent", "SessionRecord", "Sessions", "StopRequest"]
 
 LEASE = timedelta(minutes=2)
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that holds a session."""
-
-    host: str
-    pid: int
-
-    @classmethod
-    def this_process(cls) -> Holder:
-        """Name the present process."""
-        return cls(socket.gethostname(), os.getpid())
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
-
-
-@dataclass(frozen=True)
-class StopRequest:
-    """Who asked a session to stop, when and why."""
-
-    actor: str
-    reason: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class SessionRecord:
-    """A session as the store knows it.
-
-    Parameters
-    ----------
-    id : str
-    scope : Scope
-    scenario : str
-    status : str
-        As its holder last said.
-    actor, reason : str
-        Who started it, and why.
-    holder : Holder
-    started_at, heartbeat_at, lease_until : datetime
-    ended_at : datetime or None
-        ``None`` while it runs.
-    stop : StopRequest or None
-    configuration, result : mapping
-    """
-
-    id: str
-    scope: Scope
-    scenario: str
-    status: str
-    actor: str
-    reason: str
-    holder: Holder
-    started_at: datetime
-    heartbeat_at: datetime
-    lease_until: datetime
-    ended_at: datetime | None
-    stop: StopRequest | None
-    configuration: Mapping[str, Any] = field(hash=False)
-    result: Mapping[str, Any] | None = field(hash=False)
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended; its holder may be gone, see `lease_until`."""
-        return self.ended_at is None
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """What a session said about one episode; ``number`` is the cursor to read on from."""
-
-    number: int
-    at: datetime
-    content: Mapping[str, Any] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -298,10 +227,24 @@ class Sessions:
         with self.ledger.read() as transaction:
             return _all(transaction, query)
 
-    def recent(self, limit: int = 50) -> list[SessionRecord]:
-        """Return the newest."""
+    def recent(
+        self, limit: int = 50, *, before: str | None = None, scenario: str | None = None
+    ) -> list[SessionRecord]:
+        """Return the newest, of one scenario or of all, those that began before a session."""
+        query = _QUERY if scenario is None else _QUERY.where(sessions.c.scenario == scenario)
         with self.ledger.read() as transaction:
-            return _all(transaction, _QUERY.limit(_positive("limit", limit)))
+            if before is not None:
+                last = _session(transaction, before)
+                began, moment = sessions.c.started_at, to_text(last.started_at)
+                query = query.where(or_(began < moment, (began == moment) & (sessions.c.id > before)))
+            return _all(transaction, query.limit(_positive("limit", limit)))
+
+    def pulse(self) -> tuple[int, str]:
+        """Return how many there are, and when one last said something: what changes when any of them does."""
+        query = select(func.count(), func.coalesce(func.max(sessions.c.heartbeat_at), ""))
+        with self.ledger.read() as transaction:
+            count, moment = transaction.connection.execute(query).one()
+        return count, moment
 
     def progress(self, session: str, after: int = 0, limit: int = 1_000) -> list[ProgressEvent]:
         """Return what a session reported after a number, in order."""
@@ -365,7 +308,7 @@ def _end(transaction: Transaction, record: SessionRecord, status: str, *, actor:
 def _session(transaction: Transaction, session: str) -> SessionRecord:
     found = _first(transaction, _QUERY.where(sessions.c.id == session))
     if found is None:
-        raise StoreError(f"there is no session {session!r}")
+        raise UnknownError(f"there is no session {session!r}")
     return found
 
 
@@ -375,27 +318,7 @@ def _first(transaction: Transaction, query: Select[Any]) -> SessionRecord | None
 
 
 def _all(transaction: Transaction, query: Select[Any]) -> list[SessionRecord]:
-    return [_record(row) for row in transaction.connection.execute(query)]
-
-
-def _record(row: Row[Any]) -> SessionRecord:
-    stop = None if row.stop is None else json.loads(row.stop)
-    return SessionRecord(
-        id=row.id,
-        scope=Scope.parse(row.scope),
-        scenario=row.scenario,
-        status=row.status,
-        actor=row.actor,
-        reason=row.reason,
-        holder=Holder(row.host, row.pid),
-        started_at=from_text(row.started_at),
-        heartbeat_at=from_text(row.heartbeat_at),
-        lease_until=from_text(row.lease_until),
-        ended_at=None if row.ended_at is None else from_text(row.ended_at),
-        stop=None if stop is None else StopRequest(stop["actor"], stop["reason"], from_text(stop["at"])),
-        configuration=json.loads(row.configuration),
-        result=None if row.result is None else json.loads(row.result),
-    )
+    return [record_of(row) for row in transaction.connection.execute(query)]
 
 
 def _checked(name: str, text: str) -> str:

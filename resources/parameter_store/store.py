@@ -13,13 +13,14 @@ from engine.tuning.parameters import ParameterSet
 from resources.parameter_store import chain, overrides, versions
 from resources.parameter_store.chain import ChainReport, Event
 from resources.parameter_store.database import Database
-from resources.parameter_store.errors import StoreError
+from resources.parameter_store.errors import UnknownError
 from resources.parameter_store.experiments import Experiments, verify_observations
 from resources.parameter_store.journal import Journal, JournalEntry, note_rollback
 from resources.parameter_store.ledger import Ledger
 from resources.parameter_store.models import events
 from resources.parameter_store.moments import Clock, checked, utc_now
 from resources.parameter_store.overrides import Hold
+from resources.parameter_store.requests import Requests
 from resources.parameter_store.scopes import Scope, scopes_of
 from resources.parameter_store.sessions import Sessions
 from resources.parameter_store.triggers import ArmedTrigger, RollbackTrigger
@@ -59,6 +60,7 @@ class ParameterStore:
         self.sessions = Sessions(self._ledger)
         self.journal = Journal(self._ledger)
         self.experiments = Experiments(self._ledger)
+        self.requests = Requests(self._ledger)
 
     @property
     def place(self) -> str:
@@ -260,7 +262,7 @@ class ParameterStore:
         with self._ledger.read() as transaction:
             event = transaction.event(select(events).where(events.c.version == number))
         if event is None:
-            raise StoreError(f"there is no version {number}")
+            raise UnknownError(f"there is no version {number}")
         return versions.version_of(event)
 
     def versions(
@@ -280,6 +282,18 @@ class ParameterStore:
         if before is not None:
             query = query.where(events.c.seq < before)
         return self._newest(query, scope, limit)
+
+    def since(self, row: int, *, limit: int = 1_000) -> list[Event]:
+        """Return the rows of the history after one, the oldest first."""
+        query = select(events).where(events.c.seq > row).order_by(events.c.seq).limit(limit)
+        with self._ledger.read() as transaction:
+            return transaction.events(query)
+
+    def about(self, subject: str, *, limit: int = 1_000) -> list[Event]:
+        """Return the rows about a session, an experiment or a journal key, the oldest first."""
+        query = select(events).where(events.c.subject == subject).order_by(events.c.seq).limit(limit)
+        with self._ledger.read() as transaction:
+            return transaction.events(query)
 
     def armed_triggers(self) -> list[ArmedTrigger]:
         """Return the triggers of the versions in force that are still to be watched."""

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from engine.tuning.parameters import DEFAULTS, PARAMETERS, ParameterSet
 from resources.parameter_store.chain import Event
-from resources.parameter_store.errors import OverriddenError, StaleBaseline, StoreError
+from resources.parameter_store.errors import OverriddenError, StaleBaseline, UnknownError
 from resources.parameter_store.ledger import Transaction
 from resources.parameter_store.models import events
 from resources.parameter_store.moments import to_text
@@ -229,7 +229,7 @@ def rollback(
         event = transaction.event(select(events).where(events.c.version == version))
         if event is None:
             newest = transaction.connection.execute(select(func.max(events.c.version))).scalar() or 0
-            raise StoreError(f"there is no version {version} to go back to; the newest is {newest}")
+            raise UnknownError(f"there is no version {version} to go back to; the newest is {newest}")
         parameters = version_of(event).parameters
     rest = {"evidence": {**evidence, "back_to": version}, "triggers": [], "left_out": {}}
     return _write(

@@ -1,6 +1,6 @@
 """The live loop over a real warehouse and parameter store: what decides, what waits, what goes back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +27,14 @@ from engine_assets.regimes import MARKET_REGIMES
 from engine_assets.tuning_promotions import TRIGGER_RATIO
 from resources.parameter_store import ParameterStore
 from resources.parameter_store.triggers import RollbackTrigger
-from resources.settings import PROFILES, Settings
+from resources.settings import PROFILES, CostSettings, Settings
 from resources.table import Column, SqlType, Table
 from resources.warehouse import Warehouse
 
 START, HOUR, DAY = datetime.fromisoformat("2024-01-01"), timedelta(hours=1), timedelta(days=1)
 DAYS = 48
+HALF = 40_000.0
+"""Quote units of each symbol's account."""
 BEGIN = START + 40 * DAY
 END = START + DAYS * DAY
 BUSY = ParameterSet.from_mapping(
@@ -45,6 +47,7 @@ SQL: dict[Any, SqlType] = {
     pl.String(): "VARCHAR", pl.Datetime("us"): "TIMESTAMP", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE"
 }  # fmt: skip
 NAMES = [table.full_name for table in TABLES]
+drawn = module._drawn
 
 
 def put(warehouse: Warehouse, name: str, frame: pl.DataFrame, key: tuple[str, ...]) -> None:
@@ -72,6 +75,9 @@ def checked(check: Any, loop: "Loop") -> dg.AssetCheckResult:
 class Loop:
     """The hourly job in a small world, whose clock the test moves."""
 
+    instance: dg.DagsterInstance
+    """Dagster's own storage, which says nothing of a world and takes long to make: one for all."""
+
     def __init__(
         self,
         folder: Path,
@@ -82,7 +88,12 @@ class Loop:
         self.candles, self.observations = market
         self.warehouse = Warehouse(address=str(folder / "t.duckdb"))
         self.settings = Settings(
-            source=source, warehouse=str(folder / "t.duckdb"), profile="smoke", reports=folder / "reports"
+            source=source,
+            warehouse=str(folder / "t.duckdb"),
+            profile="smoke",
+            reports=folder / "reports",
+            # Orders of a symbol's half are small beside the volumes here.
+            costs=CostSettings(capital=2 * HALF),
         )
         self.now = datetime(2024, 1, 1, tzinfo=UTC)
         self.store = ParameterStore(self.settings.parameter_store, clock=lambda: self.now)
@@ -98,12 +109,11 @@ class Loop:
         """Run the job; return what the page of the decisions shows."""
         chosen: list[Any] = [live_decisions, *(module.CHECKS if checks else ())]
         resources = {"warehouse": self.warehouse, "settings": self.settings}
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize(chosen, resources=resources, instance=instance)
-            assert result.success
-            if checks:
-                self.passed = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-            return result.asset_materializations_for_node("live_decisions")[0].metadata
+        result = dg.materialize(chosen, resources=resources, instance=self.instance)
+        assert result.success
+        if checks:
+            self.passed = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
+        return result.asset_materializations_for_node("live_decisions")[0].metadata
 
     def rows(self, name: str) -> pl.DataFrame:
         return self.warehouse.frame(f"SELECT * FROM trading.{name} ORDER BY ALL")
@@ -118,10 +128,17 @@ class Loop:
         return made.version
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _instance() -> Iterator[None]:
+    with dg.DagsterInstance.ephemeral() as Loop.instance:
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replays begin seven days before the newest."""
+    """Replays begin seven days before the newest, and their account is drawn where a test asks for it."""
     monkeypatch.setitem(PROFILES, "smoke", PROFILES["smoke"].model_copy(update={"test_days": 7}))
+    monkeypatch.setattr(module, "_drawn", lambda warehouse: b"")
 
 
 @pytest.fixture
@@ -144,7 +161,11 @@ def moment(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
     return present
 
 
-def test_a_replay_decides_every_bar_and_trades_as_the_kernel_does(loop: Loop) -> None:
+def test_a_replay_decides_every_bar_and_trades_as_the_kernel_does(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures: list[bytes] = []
+    monkeypatch.setattr(module, "_drawn", lambda warehouse: pictures.append(drawn(warehouse)) or pictures[-1])
     loop.commit(BUSY, 0)
     shown = loop.until(END).run(checks=True)
     assert loop.passed == {"names_what_was_in_force": True, "decides_every_bar": True}
@@ -154,7 +175,7 @@ def test_a_replay_decides_every_bar_and_trades_as_the_kernel_does(loop: Loop) ->
     assert decisions["version"].unique().to_list() == [1]
     assert decisions["scope"].unique().to_list() == ["global"]
     assert decisions["parameters_hash"].unique().to_list() == [BUSY.content_hash]
-    tape = state_tape(loop.candles, loop.observations, HOUR, Costs()).between(BEGIN, END)
+    tape = state_tape(loop.candles, loop.observations, HOUR, Costs(), capital=HALF).between(BEGIN, END)
     expected = trades_of(tape, BUSY, Costs()).filter(pl.col("reason") != "open")
     ended = loop.rows("live_ledger").filter(pl.col("net_return").is_not_null()).sort("entry_ts", "symbol")
     assert ended.height == expected.height > 5
@@ -162,6 +183,7 @@ def test_a_replay_decides_every_bar_and_trades_as_the_kernel_does(loop: Loop) ->
         assert ended[mine].to_list() == expected[theirs].to_list()
     assert ended["net_return"].to_list() == pytest.approx(expected["net_return"].to_list(), abs=1e-12)
     assert {record.data["symbol"] for record in shown["last decision"].records} == {"AAA/USDT", "BBB/USDT"}
+    assert [picture[:4] for picture in pictures] == [b"\x89PNG"]
 
 
 @pytest.mark.slow
@@ -186,7 +208,7 @@ def test_running_twice_adds_nothing_and_two_runs_are_as_good_as_one(
 
 def held_over(loop: Loop) -> tuple[str, datetime]:
     """Find a symbol and a moment at which the loop holds a position that the next bar does not end."""
-    tape = state_tape(loop.candles, loop.observations, HOUR)
+    tape = state_tape(loop.candles, loop.observations, HOUR, capital=HALF)
     for border in pl.datetime_range(BEGIN + 4 * DAY, END, HOUR, eager=True):
         begin = (border - HOUR).replace(hour=0) - 7 * DAY
         now, then = (

@@ -7,6 +7,7 @@ import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import engine_assets.tuning as graph
+from engine.evaluation.attempts import level_of
 from engine.tuning.parameters import DEFAULTS, PARAMETERS, ParameterSet
 from engine_assets.tuning import TABLES, chain_verifies, parameter_tables, tuning_runs
 from engine_assets.tuning_experiments import follow_experiments
@@ -23,7 +25,7 @@ from engine_assets.tuning_frames import experiments_frame
 from engine_assets.tuning_inputs import open_store, tape_of
 from engine_assets.tuning_order import TuneOrder
 from engine_assets.tuning_promotions import TRIGGER_RATIO, apply_session
-from engine_assets.tuning_sessions import attempts_before, conduct, level_of
+from engine_assets.tuning_sessions import attempts_before, conduct
 from engine_assets.tuning_tables import AB_RESULTS, EPISODES, HISTORY, LIVE_PARAMETERS, RUNS
 from resources.parameter_store import BusyError, ParameterStore, RefusedError, StoreError
 from resources.settings import Settings
@@ -152,16 +154,56 @@ def test_a_planted_improvement_is_found_applied_and_watched(
     version = store.version(1)
     assert version.session == row["session"]
     assert version.evidence["family_hash"]
+    assert [kind["stress"] for kind in version.evidence["stress"]] == [
+        "calm",
+        "dear",
+        "late",
+        "gaps",
+        "panic",
+    ]
+    assert all(kind["passed"] and kind["paths"] >= 8 for kind in version.evidence["stress"])
+    assert "no kind of stress is clearly too much" in row["reasons"]
     assert set(version.evidence["trigger"]) == {"horizon", "alpha", "fall", "bound", "worst"}
     (armed,) = store.armed_triggers()
     assert (armed.trigger.metric, armed.trigger.when, armed.replaces) == (TRIGGER_RATIO, "above", 0)
     assert store.journal.entry(row["session"]).state == "applied"
 
-    for picture in ("reward by episode", "parameter paths", "front", "evidence"):
+    kept = store.sessions.get(row["session"]).result
+    assert kept is not None
+    front = kept["front"]
+    assert 1 <= len(front["sets"]) <= min(front["size"], 24)
+    assert front["promoted"]["parameters"] == live.parameters.to_dict()
+    assert front["in_force"]["parameters"] == DEFAULTS.to_dict()
+    assert front["promoted"]["return"] > front["in_force"]["return"]
+    risks = [one["risk"] for one in front["sets"]]
+    assert risks == sorted(risks)
+    assert set(front["sets"][0]) == {"parameters", "score", "return", "risk", "cost"}
+
+    for picture in ("reward by episode", "parameter paths", "front", "evidence", "stress"):
         assert "data:image/png" in shown(result, RUNS)[picture]
     told = [one for one in result.all_events if one.event_type_value == "ASSET_OBSERVATION"]
     observed = [one.asset_observation_data.asset_observation.metadata for one in told]
     assert [facts["episode"].value for facts in observed] == [1, 2]
+
+
+def test_what_stress_would_break_is_refused_with_the_figures(
+    settings: Settings, store: ParameterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every fall is too deep here, so that the gate alone would have promoted."""
+    monkeypatch.setattr("engine.tuning.stress.ALLOWED", SimpleNamespace(limit=lambda fall: fall - 1.0))
+    result = run(settings, order())
+    assert result.success
+    (record,) = store.sessions.recent()
+    assert record.status == "refused"
+    assert store.in_force().version == 0
+    assert record.result is not None
+    evidence = record.result["evidence"]
+    assert not evidence["promoted"]
+    assert any(not kind["passed"] for kind in evidence["stress"])
+    assert evidence["reasons"][0].startswith("refused under stress: ")
+    assert evidence["figures"]["p_value"] <= record.result["alpha"], "the gate had let it pass"
+    assert record.result["promoted"] is None
+    assert "data:image/png" in shown(result, RUNS)["stress"]
 
 
 def test_the_tables_say_what_the_store_says(

@@ -16,6 +16,7 @@ from engine.evaluation.attempts import (
     attempt_of,
     empty,
     head,
+    level_of,
     next_alpha,
     trials,
     verify,
@@ -134,6 +135,7 @@ def test_levels_follow_the_budget_and_count_every_kind_of_attempt():
         attempts = append(attempts, attempt(k, kind=kind))
         attempts = append(attempts, attempt(k, subject="another"))
     np.testing.assert_allclose(levels, 0.05 * 6 / np.pi**2 / np.arange(1, 5) ** 2)
+    assert levels == [level_of(k) for k in range(1, 5)]
     assert sum(0.05 * 6 / np.pi**2 / k**2 for k in range(1, 100_000)) < 0.05
 
 

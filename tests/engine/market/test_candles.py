@@ -1,4 +1,4 @@
-"""Bars: their spelling, and adding up small ones, on known answers and on recorded outages."""
+"""Bars: adding up small ones, on known answers and on recorded outages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from engine.errors import DataError
-from engine.market.candles import CANDLE_COLUMNS, CANDLE_SCHEMA, parse_bar, resample
+from engine.market.candles import CANDLE_COLUMNS, CANDLE_SCHEMA, resample
 
 QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
 MIDNIGHT = datetime(2024, 3, 1)
@@ -24,21 +24,6 @@ def quarters(*numbers: int, symbol: str = "BTC/USDT") -> pl.DataFrame:
     return candles(
         [(symbol, MIDNIGHT + k * QUARTER, 10.0 + k, 20.0 + k, 5.0 - k, 11.0 + k, 2.0**k) for k in numbers]
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "bar"),
-    [("1m", timedelta(minutes=1)), ("15m", QUARTER), ("1h", HOUR), ("4h", 4 * HOUR), ("1d", 24 * HOUR)],
-)
-def test_bar_sizes_are_read(text: str, bar: timedelta) -> None:
-    assert parse_bar(text) == bar
-
-
-@pytest.mark.parametrize("text", ["", "h", "0h", "1", "1H", "1M", "1.5h", "-1h", " 1h", "1h ", "1w", "01h"])
-def test_other_spellings_are_refused_with_the_text(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a bar size") as refused:
-        parse_bar(text)
-    assert repr(text) in str(refused.value)
 
 
 def test_an_hour_is_made_of_its_quarters() -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from engine.errors import DataError
-from engine.tuning.ab_test import ABAlgorithm, ABTest, TooEarlyError
+from engine.tuning.ab_test import ABTest, TooEarlyError
 from engine.tuning.algorithm import TradingAlgorithm
 from engine.tuning.market_state import MarketState
 from engine.tuning.parameters import DEFAULTS
@@ -72,7 +72,6 @@ def test_what_is_not_part_of_the_test_is_live():
 
 
 def test_sets_change_between_blocks_but_never_under_an_open_position():
-    algorithm = ABAlgorithm(TEST)
     arms = TEST.assignment().filter(symbol="BTC/USDT")["arm"].to_list()
     change = next(k for k in range(1, 60) if arms[k - 1] == "candidate" and arms[k] == "live")
     last = START + change * DAY - HOUR
@@ -80,14 +79,17 @@ def test_sets_change_between_blocks_but_never_under_an_open_position():
     def state(ts):
         return MarketState("BTC/USDT", ts, 100.0, news_strength=0.6, news_direction=1, expected_cost_bps=5.0)
 
-    entered = algorithm.decide(state(last))
+    def decide(ts, position=None):
+        return TradingAlgorithm(TEST.parameters("BTC/USDT", ts)).decide(state(ts), position)
+
+    entered = decide(last)
     assert entered == TradingAlgorithm(CANDIDATE).decide(state(last))
     assert entered.action == "enter"
     position = Position.filled(entered, 100.0, last + HOUR)
-    held = algorithm.decide(state(last + HOUR), position)
+    held = decide(last + HOUR, position)
     assert (held.action, held.stop, held.target) == ("hold", entered.stop, entered.target)
     # Flat, the live set decides: its threshold is higher.
-    assert algorithm.decide(state(last + HOUR)).action == "none"
+    assert decide(last + HOUR).action == "none"
 
 
 # ------------------------------------------------------------------------------------- units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.tuning.ensemble import ensemble, variants
+from engine.tuning.ensemble import ensemble, variants, with_ensemble
 from engine.tuning.parameters import DEFAULTS, PARAMETERS, ParameterSet
 from engine.tuning.scenarios import HIGH
 from engine.tuning.search import EPISODES, Objective, SearchConfig, SearchResult, search
@@ -62,6 +62,25 @@ def test_what_cannot_be_combined_is_refused() -> None:
         variants(SEARCHED, 0)
     with pytest.raises(ValueError, match="apart"):
         variants(SEARCHED, 2, apart=1.5)
+
+
+def test_it_joins_what_was_searched_as_one_more() -> None:
+    family = with_ensemble(SEARCHED, lambda sets: np.full(len(sets), 7.0))
+    assert np.array_equal(family.candidates[:-1], SEARCHED.candidates)
+    assert np.array_equal(family.candidates[-1], ensemble(SEARCHED, variants(SEARCHED)).vector())
+    assert family.scores.tolist() == [*SEARCHED.scores.tolist(), 7.0]
+    assert family.best == ParameterSet.from_vector(family.candidates[-1])
+    assert with_ensemble(SEARCHED, lambda sets: np.zeros(len(sets))).best == SEARCHED.best
+
+
+def test_nothing_joins_where_it_would_be_nothing_new() -> None:
+    def unasked(sets: np.ndarray) -> np.ndarray:
+        raise AssertionError
+
+    alone = result([{}, {"tpBreakout": 6.0}], [0.0, 1.0])
+    assert with_ensemble(alone, unasked) is alone
+    known = result([{}, {"tpBreakout": 6.0}, {"tpBreakout": 9.0}, {"tpBreakout": 7.5}], [0.0, 1.0, 1.0, -1.0])
+    assert with_ensemble(known, unasked) is known
 
 
 def test_under_noise_the_ensemble_lies_nearer_to_the_peak_than_the_best() -> None:

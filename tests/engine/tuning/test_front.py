@@ -54,6 +54,18 @@ def test_figures_by_hand_and_the_order_by_risk() -> None:
     assert volatile.risks[0] == pytest.approx(np.std([0.1, -0.05], ddof=1) * 365**0.5)
 
 
+def test_few_of_the_front_stand_for_all_and_both_ends_stay() -> None:
+    rates = np.linspace(0.001, 0.02, 30)
+    found = front(evaluation([[3 * rate, -rate] for rate in rates], [0.0] * 30))
+    assert found.members.size == 30
+    few = found.spread(4)
+    assert few.tolist() == [found.members[rank] for rank in (0, 10, 19, 29)]
+    assert found.spread(100).tolist() == found.members.tolist()
+    assert front(evaluation([[0.0, 0.0]], [0.0])).spread(2).tolist() == [0]
+    with pytest.raises(ValueError, match="most = 1"):
+        found.spread(1)
+
+
 def test_what_has_no_front_is_refused() -> None:
     with pytest.raises(ValueError, match="row 1 has a figure that is NaN"):
         non_dominated(np.array([[0.0], [np.nan]]))

@@ -214,7 +214,9 @@ def test_tables_of_a_newer_version_are_left_alone(store: ParameterStore, address
     store.in_force()
     with sqlite3.connect(address.removeprefix("sqlite:///")) as other:
         other.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(StoreError, match=r"at revision 9999, made by a newer version .* this one knows 0001"):
+    with pytest.raises(
+        StoreError, match="at revision 9999, made by a newer .* this one knows " + models.SCHEMA_VERSION
+    ):
         ParameterStore(address).in_force()
 
 

@@ -1,0 +1,1 @@
+"""The training console: a REST API, and the page that it serves."""

@@ -1,0 +1,241 @@
+"""The event stream: one reader of the store for all clients, and each event written out once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sse_starlette import EventSourceResponse
+from starlette.responses import Response
+
+from console.api.positions import Happened, Position, TooFarError, happened, present
+from console.api.reads.decisions import TABLES, newest_decisions
+from console.api.reads.status import status
+from console.api.schemas.events import DecisionEvent, ResetEvent, SessionEvent
+from console.api.schemas.status import Status
+from console.api.schemas.wire import Wire
+from engine.errors import EngineError
+from resources.parameter_store.sessions import SessionRecord
+
+if TYPE_CHECKING:
+    from console.api.desk import Desk
+
+__all__ = ["Events"]
+
+_EVERY_S, _DECISIONS_EVERY_S, _STATUS_EVERY_S, _HEARTBEAT_S = 0.5, 1.0, 15.0, 10
+_WAITING = 256
+"""Events that wait for one client; one that is slower is sent away, and comes back where it stood."""
+_SEND_TIMEOUT_S = 30.0
+_RETRY = b"retry: 1000\n\n"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Client:
+    """Somebody who listens; None at the end of the queue closes the stream."""
+
+    loop: asyncio.AbstractEventLoop
+    queue: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(_WAITING + 2))
+
+    def send(self, chunk: bytes, farewell: bytes) -> bool:
+        """Put an event into the queue; where it is full, empty it and part."""
+        if self.queue.qsize() < _WAITING:
+            self.queue.put_nowait(chunk)
+            return True
+        self.part(farewell)
+        return False
+
+    def part(self, farewell: bytes | None = None) -> None:
+        """Close the stream, whatever waits."""
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        if farewell is not None:
+            self.queue.put_nowait(farewell)
+        self.queue.put_nowait(None)
+
+
+class Events:
+    """All streams of a process. Nothing is read while nobody listens.
+
+    Parameters
+    ----------
+    desk : Desk
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._clients: set[_Client] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._at = Position(0)
+        self._stages: dict[str, str] = {}
+        self._told: dict[str, Any] = {}
+        self._told_at = 0.0
+        self._joining = asyncio.Lock()
+        self._closed = False
+
+    def response(self, last: str | None) -> Response:
+        """Return the answer that streams, from the event with this id on."""
+        return EventSourceResponse(
+            self.stream(last),
+            ping=_HEARTBEAT_S,
+            send_timeout=_SEND_TIMEOUT_S,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def stream(self, last: str | None = None) -> AsyncIterator[bytes]:
+        """Yield events as they are written out: first where everything stands, then what was missed."""
+        client = _Client(asyncio.get_running_loop())
+        try:
+            async with self._joining:
+                await self._awake()
+                # From here on the queue gets what comes after this position.
+                self._clients.add(client)
+                here, start = self._at, None if last is None else Position.parse(last)
+            yield _RETRY
+            for chunk in await self._read(self._welcome, start, here, last):
+                yield chunk
+            while (chunk := await client.queue.get()) is not None:
+                yield chunk
+        finally:
+            self._clients.discard(client)
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closed = True
+        for client in list(self._clients):
+            with contextlib.suppress(RuntimeError):  # its loop has ended before
+                client.loop.call_soon_threadsafe(client.part)
+        for task in self._tasks:
+            with contextlib.suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        self._tasks = []
+
+    async def _awake(self) -> None:
+        """Begin to read, for the first who listens."""
+        loop = asyncio.get_running_loop()
+        alive = [not task.done() and task.get_loop() is loop for task in self._tasks]
+        if self._closed or (alive and all(alive)):
+            return
+        for task in self._tasks:
+            task.cancel()
+        self._at = await self._read(present, self._desk.store, await self._read(self._now))
+        self._stages, self._told, self._told_at = {}, {}, 0.0
+        self._tasks = [loop.create_task(self._follow()), loop.create_task(self._follow_decisions())]
+
+    def _now(self) -> Position:
+        return Position(self._desk.store.head()[0])
+
+    async def _read(self, function: Any, *arguments: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._desk.answers.pool, function, *arguments)
+
+    def _welcome(self, start: Position | None, here: Position, last: str | None) -> list[bytes]:
+        """Write out where everything stands, and what a client that comes back has missed."""
+        chunks = [_written("status", status(self._desk), here if start is None else start)]
+        if last is None:
+            return chunks
+        try:
+            if start is None:
+                raise TooFarError(f"{last[:80]!r} is no id of this stream")
+            missed = list(happened(self._desk.store, start, here))
+        except (TooFarError, EngineError) as why:
+            return [_written("reset", ResetEvent(why=f"too much was missed ({why})"), here), *chunks[:1]]
+        return [*chunks, *(_written(one.kind, one.data, one.at) for one in missed)]
+
+    async def _follow(self) -> None:
+        """Read what happens while somebody listens, and tell everybody."""
+        while self._clients and not self._closed:
+            began = time.monotonic()
+            try:
+                told, at, found = await self._read(self._step, self._at)
+            except EngineError as error:
+                _log.warning("the parameter store cannot be read for the event stream: %s", error)
+            except Exception:
+                _log.exception("the event stream stands still")
+            else:
+                # The position moves together with what is in the queues: who joins gets no event twice.
+                self._at = at
+                for one in (*told, *self._news(found, at)):
+                    self._tell(_written(one.kind, one.data, one.at))
+            await asyncio.sleep(max(_EVERY_S - (time.monotonic() - began), _EVERY_S / 5))
+
+    def _step(self, start: Position) -> tuple[list[Happened], Position, Status]:
+        store = self._desk.store
+        end = present(store, start)
+        try:
+            told = list(happened(store, start, end))
+        except TooFarError as why:
+            told = [Happened("reset", ResetEvent(why=f"too much happened at once ({why})"), end)]
+        running = store.sessions.running()
+        told += [Happened("session", _stage(one), end) for one in running if self._moved_on(one)]
+        self._stages = {one.id: one.status for one in running}
+        return told, end, status(self._desk)
+
+    def _moved_on(self, record: SessionRecord) -> bool:
+        return self._stages.get(record.id, record.status) != record.status
+
+    def _news(self, found: Status, at: Position) -> list[Happened]:
+        """Return the status where it is another than was told, or was told long ago; likewise the health."""
+        lasting, told = _lasting(found), self._told
+        news = []
+        if lasting["health"] != told.get("health"):
+            news.append(Happened("health", found.health, at))
+        if lasting != told or time.monotonic() - self._told_at >= _STATUS_EVERY_S:
+            news.append(Happened("status", found, at))
+            self._told_at = time.monotonic()
+        self._told = lasting
+        return news
+
+    async def _follow_decisions(self) -> None:
+        """Look for new decisions; the warehouse may keep this waiting, and nothing else."""
+        loop, pool, known = asyncio.get_running_loop(), self._desk.answers.slow_pool, None
+        first = True
+        while self._clients and not self._closed:
+            try:
+                version = await loop.run_in_executor(pool, self._desk.versions.of, TABLES)
+                if version != known and not first:
+                    rows = await loop.run_in_executor(pool, newest_decisions, self._desk.warehouse)
+                    self._tell(_written("decision", DecisionEvent(items=rows), self._at))
+                known, first = version, False
+            except EngineError as error:
+                _log.debug("decisions cannot be read now: %s", error)
+            await asyncio.sleep(_DECISIONS_EVERY_S)
+
+    def _tell(self, chunk: bytes) -> None:
+        farewell = _written("reset", ResetEvent(why="you were too slow; read everything anew"), self._at)
+        for client in list(self._clients):
+            if not client.send(chunk, farewell):
+                self._clients.discard(client)
+
+
+def _written(kind: str, data: Wire, at: Position) -> bytes:
+    return f"id: {at}\nevent: {kind}\ndata: {data.model_dump_json()}\n\n".encode()
+
+
+def _stage(record: SessionRecord) -> SessionEvent:
+    return SessionEvent(
+        session=record.id,
+        scenario=record.scenario,
+        scope=str(record.scope),
+        stage=record.status,
+        verdict=None,
+        reason=None,
+        at=record.heartbeat_at,
+    )
+
+
+def _lasting(found: Status) -> dict[str, Any]:
+    """Leave out what changes with every look and with every episode, of which events of their own tell."""
+    values = found.model_dump(exclude={"at"})
+    for session in values["sessions"]:
+        for name in ("lease_until", "last_episode"):
+            del session[name]
+    health: dict[str, Any] = values["health"]
+    for part, name in (("data", "age_s"), ("chain", "checked_at"), ("chain", "rows")):
+        del health[part][name]
+    return values

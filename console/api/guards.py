@@ -1,0 +1,74 @@
+"""What a request passes on its way to a route, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from console.api.page import Page
+from console.api.problems import Problems
+from console.api.security.admission import Admission
+from console.api.security.audit import Audit
+from console.api.security.bodies import Bodies
+from console.api.security.headers import SecurityHeaders
+from console.api.security.idempotency import Idempotency
+from console.api.security.origins import Hosts, Origins
+from console.api.settings import ConsoleSettings
+from resources.parameter_store import ParameterStore
+
+__all__ = ["guards"]
+
+
+def guards(
+    access: ConsoleSettings, store: ParameterStore, prefix: str, paths: Iterable[str], static: Path
+) -> list[Middleware]:
+    """Return the middleware of an API, the outermost first.
+
+    Parameters
+    ----------
+    access : ConsoleSettings
+    store : ParameterStore
+        Holds the history and the answers to requests with a key.
+    prefix : str
+        What the paths of the API begin with.
+    paths : iterable of str
+        Their templates, after the prefix.
+    static : Path
+        Folder of the built page.
+    """
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(Hosts, settings=access),
+        Middleware(Page, folder=static),
+        *_cors(access),
+        Middleware(Problems),
+        Middleware(Origins, settings=access),
+        Middleware(Audit, store=store, prefix=prefix, paths=paths),
+        Middleware(Admission, settings=access),
+        Middleware(Bodies, settings=access),
+        Middleware(Idempotency, requests=store.requests),
+    ]
+
+
+def _cors(access: ConsoleSettings) -> list[Middleware]:
+    """Let pages of the origins that are listed use the API, and none else."""
+    if not access.origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=access.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=[
+                "Authorization",
+                "Confirmation",
+                "Content-Type",
+                "Idempotency-Key",
+                "Last-Event-ID",
+            ],
+            expose_headers=["Idempotent-Replayed", "Retry-After"],
+        )
+    ]

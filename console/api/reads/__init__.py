@@ -1,0 +1,1 @@
+"""What the views show, read from the warehouse and the parameter store."""

@@ -1,0 +1,40 @@
+import type { VersionPerformance } from "../../api/types";
+import { versionName } from "../../format/names";
+import { percent, signedPercent } from "../../format/numbers";
+import { utcDate } from "../../format/times";
+import { Empty } from "../../parts/Empty";
+import { Num, Table } from "../../parts/Table";
+
+/** What was earned by the trades that each version decided. */
+export function ByVersion({ rows }: { rows: VersionPerformance[] }) {
+  if (rows.length === 0) return <Empty title="No trade has been closed yet." />;
+  return (
+    <Table
+      label="Trades by version"
+      columns={[
+        "decided with",
+        { name: "trades", figure: true },
+        { name: "win rate (95 %)", figure: true },
+        { name: "net, summed", figure: true },
+        { name: "costs", figure: true },
+        "from, to",
+      ]}
+    >
+      {rows.map((row) => (
+        <tr key={row.version}>
+          <th scope="row">{versionName(row.version)}</th>
+          <Num>{row.trades}</Num>
+          <Num>
+            {percent(row.win_rate, 0)}
+            <span className="muted"> ({percent(row.low, 0)} to {percent(row.high, 0)})</span>
+          </Num>
+          <Num tone={row.net_return < 0 ? "bad" : "good"}>{signedPercent(row.net_return, 2)}</Num>
+          <Num>{percent(row.costs, 2)}</Num>
+          <td className="number">
+            {utcDate(row.first)}, {utcDate(row.last)}
+          </td>
+        </tr>
+      ))}
+    </Table>
+  );
+}

@@ -1,0 +1,157 @@
+"""Answers that are made once for all who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pydantic import BaseModel
+
+from console.api.problems import Problem
+from console.api.reads.answers import Answers
+from console.api.reads.kept import Kept
+from resources.warehouse import WarehouseError
+
+
+class Counted(BaseModel):
+    n: int
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as made:
+        yield made
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    made = Answers()
+    yield made
+    made.close()
+
+
+class Source:
+    """Counts how often it is read; reading takes as long as `gate` is shut."""
+
+    def __init__(self) -> None:
+        self.reads, self.version = 0, 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    def read(self) -> Counted:
+        self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        self.reads += 1
+        return Counted(n=self.reads)
+
+
+def test_many_who_ask_at_once_are_answered_by_one_read(answers: Answers) -> None:
+    source = Source()
+
+    async def ask() -> list[bytes]:
+        return await asyncio.gather(*(answers.get("a", source.read) for _ in range(50)))
+
+    assert set(asyncio.run(ask())) == {b'{"n":1}'}
+    assert source.reads == 1
+
+
+def test_while_its_version_is_the_same_nothing_is_read_again(pool: ThreadPoolExecutor) -> None:
+    source = Source()
+    kept = Kept(source.read, pool, version=lambda: source.version, fresh_s=0.0)
+
+    def newest() -> int:
+        value, future = kept.look()
+        return (value if future is None else future.result(5)).n  # type: ignore[union-attr]
+
+    assert [newest(), newest()] == [1, 1]
+    source.version = 1
+    assert newest() == 2
+
+
+def test_what_is_fresh_is_not_looked_at(pool: ThreadPoolExecutor) -> None:
+    source = Source()
+    kept = Kept(source.read, pool, fresh_s=60.0)
+    assert kept.soon(5.0) == Counted(n=1)
+    assert kept.look() == (Counted(n=1), None)
+    assert kept.soon(0.0) == Counted(n=1)
+
+
+def test_whoever_has_written_sees_it_and_not_what_was_read_before(answers: Answers) -> None:
+    source = Source()
+
+    async def story() -> None:
+        assert await answers.get("a", source.read) == b'{"n":1}'
+        assert await answers.get("a", source.read) == b'{"n":1}'
+        answers.moved()
+        assert await answers.get("a", source.read) == b'{"n":2}'
+        # A read that began before the write does not count for the time after it.
+        source.gate.clear()
+        answers.moved()
+        early = asyncio.ensure_future(answers.get("a", source.read))
+        await asyncio.sleep(0.05)
+        answers.moved()
+        late = asyncio.ensure_future(answers.get("a", source.read))
+        await asyncio.sleep(0.05)
+        source.gate.set()
+        assert {await early, await late} == {b'{"n":3}', b'{"n":4}'}
+        assert source.reads == 4
+
+    asyncio.run(story())
+
+
+def test_nobody_waits_for_what_takes_long_if_something_is_known(answers: Answers) -> None:
+    source = Source()
+
+    async def story() -> None:
+        await answers.get("a", source.read)
+        await asyncio.sleep(0.6)
+        source.gate.clear()
+        began = time.monotonic()
+        assert await answers.get("a", source.read) == b'{"n":1}'
+        assert time.monotonic() - began < 5  # and not as long as the gate is shut
+        source.gate.set()
+
+    asyncio.run(story())
+
+
+def test_a_warehouse_that_cannot_be_read_leaves_what_is_known(answers: Answers) -> None:
+    source = Source()
+
+    async def story() -> None:
+        await answers.get("a", source.read, slow=True)
+        source.error = WarehouseError("held by a step")
+        await asyncio.sleep(0.6)
+        assert await answers.get("a", source.read, slow=True) == b'{"n":1}'
+        with pytest.raises(Problem, match="held by a step") as problem:
+            await answers.get("b", source.read, slow=True)
+        assert problem.value.status == 503
+
+    asyncio.run(story())
+
+
+def test_any_other_error_is_told_and_asked_again(answers: Answers) -> None:
+    source = Source()
+
+    async def story() -> None:
+        source.error = ValueError("no such thing")
+        with pytest.raises(ValueError, match="no such thing"):
+            await answers.get("a", source.read)
+        source.error = None
+        assert await answers.get("a", source.read) == b'{"n":1}'
+
+    asyncio.run(story())
+
+
+def test_only_so_many_answers_are_kept(answers: Answers) -> None:
+    async def story() -> None:
+        for number in range(600):
+            await answers.get(number, lambda: Counted(n=0))
+
+    asyncio.run(story())
+    assert len(answers._kept) == 512

@@ -1,0 +1,168 @@
+"""The console as a person uses it: Chromium, the real API, Dagster, a warehouse and the live loop."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
+
+VIEWS = (
+    "/",
+    "/scenarios",
+    "/training",
+    "/parameters",
+    "/performance",
+    "/experiments",
+    "/history",
+    "/nowhere",
+)
+SYMBOL, EPISODES, NEW_BARS = "BTC/USDT", 10, 4
+# How long one waits before one gives up, in milliseconds: not how long it takes.
+_SOON, _LONG = 60_000.0, 240_000.0
+
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=_SOON)
+
+
+@pytest.fixture
+def page(browser: Browser, world: Any) -> Iterator[Page]:
+    """A page that must not complain of anything, least of all of its own content security policy."""
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(_SOON)
+    opened = context.new_page()
+    said: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # That the console cannot be reached while it is down is what the browser has to say.
+        if message.type in ("error", "warning") and "net::ERR" not in message.text:
+            said.append(message.text)
+
+    opened.on("console", note)
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    yield opened
+    context.close()
+    assert not said
+
+
+def eventually(found: Callable[[], Any], within: float) -> Any:
+    deadline = time.monotonic() + within
+    while not (value := found()):
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.005)
+    return value
+
+
+def panel(page: Page, title: str) -> Locator:
+    return page.get_by_role("region", name=title)
+
+
+def episodes(world: Any, session: str) -> int:
+    return sum("episode" in event.content for event in world.store.sessions.progress(session))
+
+
+@contextmanager
+def halted(world: Any) -> Iterator[None]:
+    """Halt the process of the session once an episode has ended, so that one can look at it."""
+
+    def holder() -> int | None:
+        running = world.store.sessions.running()
+        return running[0].holder.pid if running and episodes(world, running[0].id) else None
+
+    pid = eventually(holder, _LONG / 1e3)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def start_from_the_recommendation(page: Page, world: Any) -> None:
+    page.goto(world.url)
+    recommended = panel(page, "Recommendation")
+    expect(recommended).to_contain_text("Quick tune")
+    expect(recommended).to_contain_text("decisions' confidence 0.20, wanted at least 0.55")
+    recommended.get_by_role("button", name="Start Quick tune").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Shadow", exact=True).click()
+    expect(dialog.get_by_label("Episodes")).to_have_value(str(EPISODES))
+    dialog.get_by_label("Reason").fill("confidence is low")
+    dialog.get_by_role("button", name="Start training").click()
+    expect(dialog).to_contain_text("Dagster run")
+    dialog.get_by_role("link", name="Watch it").click()
+
+
+def confirm(page: Page, verb: str, why: str, *shown: str) -> None:
+    """Say why, look at what would change, and confirm it."""
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill(why)
+    dialog.get_by_role("button", name="Review").click()
+    for text in shown:
+        expect(dialog).to_contain_text(text)
+    expect(dialog.get_by_role("timer")).to_contain_text("s to confirm")
+    dialog.get_by_role("button", name=verb, exact=True).click()
+    expect(dialog).to_contain_text("Done.")
+    dialog.get_by_role("button", name="Close").last.click()
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "API killed and started again"])
+def test_from_the_recommendation_to_the_rollback(page: Page, world: Any, killed: bool) -> None:
+    before = world.store.in_force()
+    start_from_the_recommendation(page, world)
+    with halted(world):
+        session = world.store.sessions.running()[0].id
+        arrived = episodes(world, session)
+        assert arrived < EPISODES
+        if killed:
+            expect(page.get_by_text(f"episode {arrived} of {EPISODES}")).to_be_visible()
+            world.end(signal.SIGKILL)
+            expect(page.get_by_role("main")).to_contain_text(re.compile("connection", re.IGNORECASE))
+            world.serve()
+        expect(page.get_by_text(f"episode {arrived} of {EPISODES}")).to_be_visible()
+        expect(panel(page, "Gate")).to_contain_text("The gate judges once the search is over")
+    expect(page.get_by_text(f"episode {EPISODES} of {EPISODES}").first).to_be_visible(timeout=_LONG)
+    gate = panel(page, "Gate")
+    expect(gate.get_by_text("promoted", exact=True)).to_be_visible(timeout=_LONG)
+    expect(gate).to_contain_text("lower bound")
+    expect(gate).to_contain_text("socialGo")
+    eventually(lambda: not world.store.sessions.running(), _SOON / 1e3)
+    assert world.store.in_force() == before, "a shadow changes nothing"
+
+    page.get_by_role("main").get_by_role("button", name="Apply").click()
+    confirm(page, "Apply", "the evidence is clear", "socialGo", "0.75")
+    applied = world.store.in_force()
+    assert applied.version == before.version + 1
+    assert applied.parameters.social_go > before.parameters.social_go
+    decided = world.live_loop(NEW_BARS)
+    assert decided["version"].to_list() == [applied.version] * NEW_BARS
+    assert set(decided["parameters_hash"]) == {applied.parameters.content_hash}
+
+    page.get_by_role("link", name="History").click()
+    page.get_by_role("button", name=f"Roll back to version {before.version}", exact=True).click()
+    confirm(page, "Roll back", "fills got worse", "socialGo", "0.75")
+    back = world.store.in_force()
+    assert back.version == applied.version + 1
+    assert back.parameters == before.parameters
+    assert set(world.live_loop(NEW_BARS)["version"]) == {back.version}
+    page.get_by_text("Audit trail", exact=True).click()
+    trail = page.get_by_role("table", name="Audit trail")
+    for why in ("confidence is low", "the evidence is clear", "fills got worse"):
+        expect(trail).to_contain_text(why)
+    assert world.store.verify().intact
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_is_accessible(page: Page, world: Any, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    for view in VIEWS:
+        page.goto(f"{world.url}/{view}")
+        page.wait_for_load_state("networkidle")
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{view}: {found.generate_report()}"
