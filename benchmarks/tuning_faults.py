@@ -120,7 +120,10 @@ def config_of(seed: int) -> SessionConfig:
     )
     search = SearchConfig(("socialGo", "tpNews"), 5, aggressiveness=HIGH, pairs=4, seed=seed)
     gate = PromotionGate(min_periods=60, min_trades=10, draws=199, guardrails=None)
-    return SessionConfig("news_sentiment_pro", "return", search, 10.0, windows, 0.4, gate=gate)
+    # Worse markets that are made of the one there is; to simulate others would be most of a session.
+    return SessionConfig(
+        "news_sentiment_pro", "return", search, 10.0, windows, 0.4, gate=gate, stress=("dear", "late")
+    )
 
 
 def outcome(found: SessionResult) -> dict[str, Any]:
@@ -342,9 +345,9 @@ class Faults:
         return {name: getattr(self, name) for name in never if getattr(self, name)}
 
 
-def run(folder: Path, kills: int, seed: int) -> Faults:
-    """Kill workers so many times and count what must not happen."""
-    address = f"sqlite:///{folder}/parameters.sqlite"
+def run(folder: Path, kills: int, seed: int, address: str | None = None) -> Faults:
+    """Kill workers so many times and count what must not happen; the store is a file unless it is named."""
+    address = address or f"sqlite:///{folder}/parameters.sqlite"
     store, found, rng = ParameterStore(address), Faults(), random.Random(seed)  # noqa: S311  no secret
     store.commit(SCOPE, IN_FORCE, expected=None, actor="person", reason="start", evidence={})
     nursery = Nursery(folder)
@@ -455,13 +458,14 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help="be the process that workers are forked from")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--address", help="of an empty store, such as one on PostgreSQL; a file by default")
     given = parser.parse_args()
     if given.serve:
         serve()
         return
     began, load = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        found = run(Path(folder), given.kills, given.seed)
+        found = run(Path(folder), given.kills, given.seed, given.address)
     facts = {each.name: getattr(found, each.name) for each in fields(found)}
     print(json.dumps({**facts, "seconds": round(time.monotonic() - began, 1), "load": load}))
     if found.harm:

@@ -8,7 +8,7 @@ seed is a market too and intervals tell of markets; it is what runs where no rec
 - ``methods``: best score found by policy gradients less that of each alternative, at equal evaluations
 - ``prior``: evaluations that a search on ETH needs, with and without BTC's finding as its prior, until half
   and until 90 % of what one without gains in the end, on average; one that never gets there counts as all of
-  its evaluations
+  its evaluations. The first generation is shared between the prior and what is in force
 - ``ensemble``: score on the year after, of the mean of the five best diverse variants, and of an account
   shared among them, less that of the best single one
 
@@ -207,6 +207,7 @@ def report(results: list[dict[str, Any]], setup: Setup) -> str:
     return "\n\n".join(
         f"### {title}\n\n{table(rows)}"
         for title, rows in (("methods", methods), ("prior", prior), ("ensemble", together))
+        if rows
     )
 
 

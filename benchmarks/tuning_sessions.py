@@ -60,6 +60,7 @@ from engine.tuning.parameters import DEFAULTS, ParameterSet
 from engine.tuning.scenarios import SCENARIOS
 from engine.tuning.session import SessionResult, run_session
 from engine.tuning.session_config import SessionConfig
+from engine.tuning.stressed_markets import KINDS
 
 DAY = timedelta(days=1)
 ALPHA, NIGHTS = 0.05, 60
@@ -89,7 +90,16 @@ def session(
         kept |= {name: told[name] for name in ("searched", "tested", "changes", "statistic", "windows")}
         kept |= {name: told["figures"][name] for name in ("baseline", "improvement", "low", "high")}
         kept |= {"p": told["figures"]["p_value"], "reasons": told["reasons"], "trades": told["trades"]}
+        kept |= {"stress": told["stress"], "by_ensemble": judged_ensemble(found)}
     return found, kept
+
+
+def judged_ensemble(found: SessionResult) -> bool:
+    """Whether the set that was promoted or came nearest is the mean of the best variants."""
+    if found.judged is None:
+        return False
+    searched = int(found.episodes["searched"].max())  # type: ignore[arg-type]
+    return found.judged.decision.verdict.candidate == f"set {searched}"
 
 
 def windows_until(end: datetime, evidence: timedelta = EVIDENCE) -> EvidenceWindows:
@@ -209,6 +219,7 @@ def setup() -> dict[str, Any]:
         "planted": {"from": PLANTED_AT, "drift": DRIFT, "hours": HOLDS, "every_hours": EVERY},
         "recorded_days": [RECORDED_SEARCHED.days, RECORDED_EVIDENCE.days],
         "episodes": {name: of.episodes for name, of in SCENARIOS.items()},
+        "stress": list(KINDS),
     }
 
 
@@ -241,10 +252,19 @@ def rates(study: str, lines: Sequence[Mapping[str, Any]]) -> str:
         },
     ]
     if study == "planted":
-        said = f"promoted, with socialGo below {DEAF.social_go:g} (news pays from {PLANTED_AT:g})"
+        heard = f"promoted, with socialGo below {DEAF.social_go:g} (news pays from {PLANTED_AT:g})"
         rows.append(
-            {"what": said, "share": share(sum(each["heard"] for each in every), len(lines)), "required": ""}
+            {"what": heard, "share": share(sum(each["heard"] for each in every), len(lines)), "required": ""}
         )
+    said = {
+        "let pass by the gate, refused under stress": sum(
+            bool(each.get("stress")) and "true" not in each for each in every
+        ),
+        "promoted: the mean of the best variants": sum(each.get("by_ensemble", False) for each in promoted),
+    }
+    rows += [
+        {"what": what, "share": share(count, len(lines)), "required": ""} for what, count in said.items()
+    ]
     if promoted:
         better = sum(each["true"]["low"] > 0.0 for each in promoted)
         rows.append(

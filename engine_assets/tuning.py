@@ -60,7 +60,7 @@ def tuning_runs(
     store, key = open_store(settings), asset_key(RUNS.full_name)
 
     def started(record: SessionRecord) -> None:
-        context.instance.add_run_tags(context.run_id, {SESSION_TAG: record.id})
+        context.instance.add_run_tags(context.run.run_id, {SESSION_TAG: record.id})
         context.log.info("session %s of %s for %s", record.id, record.scenario, record.scope)
 
     def progress(event: Mapping[str, Any]) -> None:

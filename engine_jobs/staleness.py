@@ -34,19 +34,22 @@ def out_of_date(
         if definition.group_names_by_key[key] in wanted
     }
     stored = set(warehouse.tables())
-    for key in _upstream_first(chosen):
-        definition = chosen[key]
-        parents = definition.asset_deps[key]
-        name = ".".join(key.path)
-        tables = [".".join(parent.path) for parent in parents]
-        if any(parent in stale for parent in parents) or not stored.issuperset([name, *tables]):
-            stale[key] = None
-            continue
-        resources = definition.required_resource_keys
-        inputs = {"feed": feed.fingerprint()} if "feed" in resources else warehouse.versions(tables)
-        digest = settings.fingerprint() if "settings" in resources else ""
-        if not warehouse.is_current(name, definition.code_versions_by_key[key] or "", inputs, digest):
-            stale[key] = None
+    if not stored:
+        return _upstream_first(chosen)
+    with warehouse.read():
+        for key in _upstream_first(chosen):
+            definition = chosen[key]
+            parents = definition.asset_deps[key]
+            name = ".".join(key.path)
+            tables = [".".join(parent.path) for parent in parents]
+            if any(parent in stale for parent in parents) or not stored.issuperset([name, *tables]):
+                stale[key] = None
+                continue
+            resources = definition.required_resource_keys
+            inputs = {"feed": feed.fingerprint()} if "feed" in resources else warehouse.versions(tables)
+            digest = settings.fingerprint() if "settings" in resources else ""
+            if not warehouse.is_current(name, definition.code_versions_by_key[key] or "", inputs, digest):
+                stale[key] = None
     return list(stale)
 
 

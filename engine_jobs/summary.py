@@ -32,17 +32,18 @@ class Section:
 
 
 def sections(warehouse: Warehouse) -> list[Section]:
-    """Gather the figures of the newest run from the warehouse."""
-    return [
-        _data_health(warehouse),
-        _state(warehouse),
-        _skill(warehouse),
-        _coverage(warehouse),
-        _money(warehouse),
-        _evidence(warehouse),
-        _agents(warehouse),
-        _weights(warehouse),
-    ]
+    """Gather the figures of the newest run from the warehouse, all of one state of it."""
+    with warehouse.read():
+        return [
+            _data_health(warehouse),
+            _state(warehouse),
+            _skill(warehouse),
+            _coverage(warehouse),
+            _money(warehouse),
+            _evidence(warehouse),
+            _agents(warehouse),
+            _weights(warehouse),
+        ]
 
 
 def _data_health(warehouse: Warehouse) -> Section:

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
@@ -30,7 +31,7 @@ __all__ = ["Events"]
 _EVERY_S, _DECISIONS_EVERY_S, _STATUS_EVERY_S, _HEARTBEAT_S = 0.5, 1.0, 15.0, 10
 _WAITING = 256
 """Events that wait for one client; one that is slower is sent away, and comes back where it stood."""
-_SEND_TIMEOUT_S = 30.0
+_SEND_TIMEOUT_S, _GRACE_S = 30.0, 2.0
 _RETRY = b"retry: 1000\n\n"
 _log = logging.getLogger(__name__)
 
@@ -80,16 +81,30 @@ class Events:
 
     def response(self, last: str | None) -> Response:
         """Return the answer that streams, from the event with this id on."""
+        ending = anyio.Event()
         return EventSourceResponse(
-            self.stream(last),
+            self.stream(last, ending),
             ping=_HEARTBEAT_S,
             send_timeout=_SEND_TIMEOUT_S,
+            shutdown_event=ending,
+            shutdown_grace_period=_GRACE_S,
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def stream(self, last: str | None = None) -> AsyncIterator[bytes]:
-        """Yield events as they are written out: first where everything stands, then what was missed."""
+    async def stream(
+        self, last: str | None = None, ending: anyio.Event | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield events as they are written out: first where everything stands, then what was missed.
+
+        Parameters
+        ----------
+        last : str, optional
+            Id of the last event that the client knows.
+        ending : Event, optional
+            Ends the stream, such as where the server ends.
+        """
         client = _Client(asyncio.get_running_loop())
+        parting = None if ending is None else asyncio.ensure_future(_parting(client, ending))
         try:
             async with self._joining:
                 await self._awake()
@@ -103,6 +118,8 @@ class Events:
                 yield chunk
         finally:
             self._clients.discard(client)
+            if parting is not None:
+                parting.cancel()
 
     def close(self) -> None:
         """End all streams."""
@@ -211,6 +228,11 @@ class Events:
         for client in list(self._clients):
             if not client.send(chunk, farewell):
                 self._clients.discard(client)
+
+
+async def _parting(client: _Client, ending: anyio.Event) -> None:
+    await ending.wait()
+    client.part()
 
 
 def _written(kind: str, data: Wire, at: Position) -> bytes:

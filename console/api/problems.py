@@ -157,7 +157,7 @@ def _invalid(error: RequestValidationError | ValidationError) -> Problem:
         found.append({"at": ".".join(place), "message": message, "kind": each["type"], **bounds})
     detail = "; ".join(f"{one['at']}: {one['message']}" if one["at"] else one["message"] for one in found[:5])
     first: dict[str, Any] = found[0] if found else {}
-    members = {name: first[name] for name in ("low", "high") if name in first}
+    members: dict[str, Any] = {name: first[name] for name in ("low", "high") if name in first}
     if first.get("at"):
         members["parameter"] = first["at"].rpartition(".")[2]
     return Problem(

@@ -58,7 +58,10 @@ def _intervals(panel: Axes, evidence: Evidence) -> None:
     panel.grid(axis="y", visible=False)
     name = "mean, basis points a day" if decision.statistic == "mean" else "Sharpe ratio per day"
     panel.set_xlabel(f"improvement of the {name}")
-    panel.set_title("highest lower bounds" if nearest else "nothing could be tested")
+    # At a small level and with few tested of many searched, no bound can be given, however good they are.
+    unbounded = any(np.isfinite(of.p_value) for of in decision.verdicts)
+    none = "no lower bound at this level" if unbounded else "nothing could be tested"
+    panel.set_title("highest lower bounds" if nearest else none)
 
 
 def _accounts(panel: Axes, evidence: Evidence) -> None:

@@ -17,9 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from engine.evaluation.costs import Costs
 from engine.tuning.evidence import Evidence
@@ -41,7 +39,6 @@ __all__ = [
     "task_of",
 ]
 
-Floats = NDArray[np.float64]
 Stage = Literal[
     "snapshot", "searching", "judging", "refused", "promoted", "apply", "shadow", "ab", "stopped", "failed"
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from engine.tuning.parameters import PARAMETERS
 from engine.tuning.recommender import recommend
@@ -21,7 +22,7 @@ from resources.parameter_store.sessions import SessionRecord
 from resources.settings import load_settings
 from resources.warehouse import Warehouse
 
-__all__ = ["tune"]
+__all__ = ["stressed", "tune"]
 
 _METHODS, _MODES = (get_args(TuneOrder.model_fields[name].annotation) for name in ("method", "mode"))
 
@@ -96,8 +97,31 @@ def _ended(screen: Console, record: SessionRecord) -> None:
         title = "changes" if found.get("promoted") else "came nearest"
         rows = [(name, *both, PARAMETERS[name].unit) for name, both in changes.items()]
         screen.print(table(title, ("parameter", "in force", "judged", "unit"), rows))
+    stress = (found.get("evidence") or {}).get("stress")
+    if stress:
+        screen.print(stressed(stress))
     if found.get("version"):
         screen.print(f"version {found['version']} is in force for {record.scope}")
+
+
+def stressed(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out the falls of what the gate let pass in worse markets, beside those of what is in force."""
+
+    def percent(value: float | None) -> str | None:
+        return None if value is None else f"{value:.2%}"
+
+    figures = ("incumbent", "candidate", "difference", "low", "allowed")
+    cells = [
+        (
+            row["stress"],
+            row["paths"],
+            *(percent(row[name]) for name in figures),
+            "yes" if row["passed"] else "no",
+        )
+        for row in rows
+    ]
+    columns = ("stress", "paths", "in force", "judged", "deeper", "surely", "allowed", "passed")
+    return table("largest falls under stress, means of paths", columns, cells)
 
 
 @tune.command()

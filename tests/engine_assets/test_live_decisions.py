@@ -165,7 +165,12 @@ def test_a_replay_decides_every_bar_and_trades_as_the_kernel_does(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures: list[bytes] = []
-    monkeypatch.setattr(module, "_drawn", lambda warehouse: pictures.append(drawn(warehouse)) or pictures[-1])
+
+    def kept(warehouse: Warehouse) -> bytes:
+        pictures.append(drawn(warehouse))
+        return pictures[-1]
+
+    monkeypatch.setattr(module, "_drawn", kept)
     loop.commit(BUSY, 0)
     shown = loop.until(END).run(checks=True)
     assert loop.passed == {"names_what_was_in_force": True, "decides_every_bar": True}

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,14 +22,14 @@ from engine.evaluation.attempts import level_of
 from engine.tuning.parameters import DEFAULTS, PARAMETERS, ParameterSet
 from engine_assets.tuning import TABLES, chain_verifies, parameter_tables, tuning_runs
 from engine_assets.tuning_experiments import follow_experiments
-from engine_assets.tuning_frames import experiments_frame
+from engine_assets.tuning_frames import experiments_frame, runs_frame
 from engine_assets.tuning_inputs import open_store, tape_of
 from engine_assets.tuning_order import TuneOrder
 from engine_assets.tuning_promotions import TRIGGER_RATIO, apply_session
 from engine_assets.tuning_sessions import attempts_before, conduct
 from engine_assets.tuning_tables import AB_RESULTS, EPISODES, HISTORY, LIVE_PARAMETERS, RUNS
 from resources.parameter_store import BusyError, ParameterStore, RefusedError, StoreError
-from resources.settings import Settings
+from resources.settings import CostSettings, Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
 
@@ -90,7 +91,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(market: Path, tmp_path: Path) -> Settings:
     """Each test has parameters of its own, on a copy of the one market."""
     shutil.copy(market, tmp_path / market.name)
-    return Settings(warehouse=str(tmp_path / market.name), bar="4h", reports=tmp_path)
+    # Small enough for the market, so that it is the parameters that decide what is traded.
+    costs = CostSettings(capital=50_000.0)
+    return Settings(warehouse=str(tmp_path / market.name), bar="4h", reports=tmp_path, costs=costs)
 
 
 @pytest.fixture
@@ -107,11 +110,18 @@ def order(**more: Any) -> TuneOrder:
     return TuneOrder(**{"episodes": 2, "seed": 1, "actor": "test", "reason": "to see", **more})
 
 
+@cache
+def instance() -> dg.DagsterInstance:
+    """Dagster's own storage, which says nothing of a store of parameters and takes long to make."""
+    return dg.DagsterInstance.ephemeral()
+
+
 def run(settings: Settings, asked: TuneOrder, **more: Any) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [tuning_runs, parameter_tables, chain_verifies],
         resources={"warehouse": Warehouse(address=settings.warehouse), "settings": settings},
         run_config={"ops": {graph.TUNING_OP: {"config": asked.model_dump(exclude_none=True)}}},
+        instance=instance(),
         **more,
     )
 
@@ -191,6 +201,7 @@ def test_what_stress_would_break_is_refused_with_the_figures(
 ) -> None:
     """Every fall is too deep here, so that the gate alone would have promoted."""
     monkeypatch.setattr("engine.tuning.stress.ALLOWED", SimpleNamespace(limit=lambda fall: fall - 1.0))
+    monkeypatch.setattr("engine.tuning.stress._surely_earned", lambda *_: -1.0)
     result = run(settings, order())
     assert result.success
     (record,) = store.sessions.recent()
@@ -386,6 +397,19 @@ def test_a_symbol_that_is_not_stored_fails_the_session_by_name(
     assert store.sessions.recent()[0].status == "failed"
 
 
+def test_figures_that_are_not_known_are_missing_in_the_tables(
+    store: ParameterStore, warehouse: Warehouse
+) -> None:
+    held = store.sessions.start("global", "quick_tune", actor="test", reason="x")
+    figures = {"improvement": 0.001, "low": None, "high": None, "p_value": 0.5}
+    evidence = {"promoted": False, "searched": 3, "figures": figures, "stress": None}
+    held.finish("refused", actor="test", reason="luck", result={"reason": "luck", "evidence": evidence})
+    frame = runs_frame(store)
+    assert frame.select("improvement", "low", "high", "p_value").row(0) == (0.001, None, None, 0.5)
+    warehouse.replace(RUNS, RUNS.check(frame))
+    assert warehouse.frame(f"SELECT low FROM {RUNS.full_name}").item() is None
+
+
 def test_only_what_was_promoted_can_be_applied(store: ParameterStore) -> None:
     held = store.sessions.start("global", "quick_tune", actor="test", reason="x")
     with pytest.raises(StoreError, match="still runs"):
@@ -393,6 +417,19 @@ def test_only_what_was_promoted_can_be_applied(store: ParameterStore) -> None:
     held.finish("refused", actor="test", reason="luck")
     with pytest.raises(StoreError, match="promoted nothing"):
         apply_session(store, held.id, actor="ann", reason="now")
+
+
+def test_every_symbol_has_its_share_of_the_capital_of_the_settings(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    assert tape_of(warehouse, settings).capital == settings.costs.capital
+    candles = warehouse.frame("FROM staging.candles")
+    both = pl.concat([candles, candles.with_columns(symbol=pl.lit("ETH/USDT"))])
+    stored(warehouse, "candles", both)
+    half = settings.costs.capital / 2
+    assert tape_of(warehouse, settings).capital == half
+    # Trained alone it is traded beside the other all the same.
+    assert tape_of(warehouse, settings, ("ETH/USDT",)).capital == half
 
 
 def test_a_regime_is_traded_on_its_own_bars_alone(settings: Settings, warehouse: Warehouse) -> None:
@@ -417,7 +454,7 @@ def test_the_check_finds_a_changed_row_and_a_cut_off_end(settings: Settings, war
     store.override("global", {"tpNews": 3.5}, actor="ann", reason="b")
     resources = {"warehouse": warehouse, "settings": settings}
     warehouse.replace(RUNS, RUNS.empty())
-    dg.materialize([parameter_tables], resources=resources)
+    dg.materialize([parameter_tables], resources=resources, instance=instance())
     check: Any = chain_verifies
     assert check(warehouse, settings).passed
     database = create_engine(settings.parameter_store)
@@ -482,3 +519,9 @@ def test_a_session_begins_where_earlier_ones_of_its_goal_ended(
     assert again.state["prior"]["mean"]["socialGo"] > DEFAULTS.social_go
     other = conduct(order(scenario="risk_optimizer", episodes=1), store, warehouse, settings)
     assert other.state["prior"] is None, "another goal"
+
+
+def test_a_run_says_which_session_it_holds(settings: Settings, store: ParameterStore) -> None:
+    kept = instance().get_run_by_id(run(settings, order()).run_id)
+    assert kept is not None
+    assert kept.tags[graph.SESSION_TAG] == store.sessions.recent(1)[0].id

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from engine.tuning.parameters import DEFAULTS, ParameterSet
 from engine.tuning.scenarios import SCENARIOS
@@ -22,6 +23,7 @@ from engine_assets.tuning_inputs import open_store
 from engine_jobs.cli import by_hand
 from engine_jobs.cli.main import main
 from engine_jobs.cli.start import _Episodes
+from engine_jobs.cli.tune import stressed
 from resources.parameter_store import ParameterStore
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -100,6 +102,30 @@ def test_a_session_from_start_to_history(
     rows = json.loads(engine("history", "--json").output)
     assert [row["kind"] for row in rows] == ["session.ended", "session.started"]
     assert engine("apply", record.id, *WHY).exit_code == 1
+
+
+def test_what_stress_refused_is_shown_even_where_a_bound_is_unknown() -> None:
+    kind = {"paths": 12, "incumbent": 0.03, "candidate": 0.09, "difference": 0.06, "allowed": 0.02}
+    rows: list[dict[str, Any]] = [
+        {"stress": "dear", **kind, "low": 0.041, "passed": False},
+        {"stress": "late", **kind, "low": None, "passed": True},
+    ]
+    screen = Console(record=True, width=100)
+    screen.print(stressed(rows))
+    told = screen.export_text().splitlines()
+    assert told[1].split() == [
+        "stress",
+        "paths",
+        "in",
+        "force",
+        "judged",
+        "deeper",
+        "surely",
+        "allowed",
+        "passed",
+    ]
+    assert told[2].split() == ["dear", "12", "3.00%", "9.00%", "6.00%", "4.10%", "2.00%", "no"]
+    assert told[3].split() == ["late", "12", "3.00%", "9.00%", "6.00%", "-", "2.00%", "yes"]
 
 
 def test_ctrl_c_stops_and_leaves_the_parameters(

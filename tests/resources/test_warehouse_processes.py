@@ -38,7 +38,7 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_rows_or_the_new(
     span = time.monotonic() - started
     first.kill()
     last, writes, rng = stored(warehouse)["write"][0], 0, random.Random(20)
-    for _ in range(30):
+    for _ in range(50):
         writer = nursery.start(processes.write_on, address=warehouse.address, start=last + 1)
         time.sleep(rng.uniform(0, span))
         writer.kill()

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from engine.regimes.names import REGIMES
@@ -48,6 +56,15 @@ class Asked(BaseModel):
     """A body that is posted: nothing but what is named, and finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, body: Any) -> Any:
+        for name, value in body.items() if isinstance(body, dict) else ():
+            inner = value.values() if isinstance(value, dict) else [value]
+            if any(isinstance(each, bool) for each in inner):
+                raise ValueError(f"{name}: true and false are no value here")
+        return body
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """Data are no page: nothing in them is loaded, run or framed."""
 
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""All comes from the console itself; no script stands in the page. Components write style sheets into it."""
+"""All comes from the console itself; no script and no style stands in the page."""
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",

@@ -90,7 +90,8 @@ def test_a_run_is_launched_seen_found_by_its_session_and_terminated(dagster: tup
     with dg.DagsterInstance.from_config(str(home)) as instance:
         kept = instance.get_run_by_id(run)
         assert kept is not None
-        config = kept.run_config["ops"]["tuning_session"]["config"]
+        config: Any = kept.run_config["ops"]["tuning_session"]  # type: ignore[index]
+        config = config["config"]
         assert TuneOrder(**config) == ORDER
         assert kept.tags["dagster/max_runtime"] == "7200"
         # As the asset does it once it holds its session.

@@ -41,7 +41,7 @@ def read(chunk: bytes) -> Told | None:
 
 
 @asynccontextmanager
-async def listening(desk: Desk, last: str | None = None) -> AsyncIterator[Callable[[], Any]]:
+async def listening(desk: Desk, last: str | None = None) -> AsyncIterator[Callable[..., Any]]:
     """Yield what returns the next event that is no status and no health."""
     stream = desk.events.stream(last)
 
@@ -235,7 +235,7 @@ def test_nothing_is_read_while_nobody_listens(desk: Desk, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def served(desk: Desk, tokens: dict[Any, str]) -> Iterator[tuple[str, dict[str, str], uvicorn.Server]]:
+def served(desk: Desk, tokens: dict[Any, str]) -> Iterator[tuple[str, dict[str, str]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -245,16 +245,16 @@ def served(desk: Desk, tokens: dict[Any, str]) -> Iterator[tuple[str, dict[str, 
     thread.start()
     while not server.started:
         time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}{P}", {"Authorization": f"Bearer {tokens['viewer']}"}, server
+    yield f"http://127.0.0.1:{port}{P}", {"Authorization": f"Bearer {tokens['viewer']}"}
     server.should_exit = True
     thread.join(20)
     assert not thread.is_alive()
 
 
-def test_the_stream_over_the_wire_resumes_and_ends_with_the_server(
-    served: tuple[str, dict[str, str], uvicorn.Server], desk: Desk
+def test_the_stream_over_the_wire_resumes_and_ends_with_the_desk(
+    served: tuple[str, dict[str, str]], desk: Desk
 ) -> None:
-    url, headers, server = served
+    url, headers = served
 
     def next_of(lines: Iterator[str], kind: str) -> tuple[str, dict[str, Any]]:
         identity = ""
@@ -280,5 +280,5 @@ def test_the_stream_over_the_wire_resumes_and_ends_with_the_server(
     ) as response:
         lines = response.iter_lines()
         assert next_of(lines, "episode")[1]["episode"] == 1
-        server.should_exit = True
+        desk.events.close()
         assert list(lines)[-1:] in ([""], [])

@@ -15,7 +15,7 @@ from console.api.app import PREFIX
 from console.api.desk import Desk
 from console.api.problems import ProblemDetails
 
-REFUSALS = {"invalid-request", "unknown", "dagster-unreachable"}
+REFUSALS = {"invalid-request", "unknown", "nothing-runs", "dagster-unreachable"}
 READS, CHANGES = ("get",), ("post",)
 PROMISED = {
     "POST /start", "GET /status", "POST /stop", "GET /targets", "POST /update-parameter",

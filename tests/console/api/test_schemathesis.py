@@ -77,9 +77,9 @@ def explained(response: Response) -> bool:
     """Tell whether a request of the right form was refused for what it says, which no form can rule out.
 
     That is a bound of the parameter or the scenario that it names, a symbol that is not stored, a page that
-    never was, nothing to be lifted, or a key that another request came with.
+    never was, nothing to be lifted, a key that another request came with, or a control character in a query.
     """
-    if response.status_code != 422:
+    if response.status_code not in (400, 422):
         return False
     problem = response.json()
     kind = problem["type"].removeprefix("urn:engine:problem:")
@@ -87,7 +87,7 @@ def explained(response: Response) -> bool:
     return kind in OF_CONTENT or (kind == "invalid-request" and not of_its_form)
 
 
-OF_CONTENT = {"out-of-bounds", "unknown-symbol", "idempotency-key-reused"}
+OF_CONTENT = {"idempotency-key-reused", "malformed-path", "out-of-bounds", "unknown-symbol"}
 CHOICES = settings(
     max_examples=6,
     deadline=None,

@@ -72,7 +72,7 @@ def planted_market() -> tuple[pl.DataFrame, pl.DataFrame]:
             "high": np.maximum(begin, close) * width,
             "low": np.minimum(begin, close) / width,
             "close": close,
-            "volume": 1e7,
+            "volume": 1e8,
             "log_return": steps,
             "known_at": ts + BAR,
         }
@@ -105,9 +105,7 @@ class World:
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        self.settings = Settings(
-            warehouse=str(self.folder / "engine.duckdb"), bar="4h", profile="smoke", reports=self.folder
-        )
+        self.settings = Settings(warehouse=str(self.folder / "engine.duckdb"), bar="4h", reports=self.folder)
         self.warehouse = Warehouse(address=self.settings.warehouse)
         self.candles, scores = planted_market()
         keep(self.warehouse, "alternative", scores)
@@ -119,7 +117,6 @@ class World:
             "DAGSTER_HOME": str(self.folder / "home"),
             "ENGINE_WAREHOUSE": self.settings.warehouse,
             "ENGINE_BAR": "4h",
-            "ENGINE_PROFILE": "smoke",
             "ENGINE_REPORTS": str(self.folder),
             "OMP_NUM_THREADS": "1",
         }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
@@ -64,6 +65,11 @@ def panel(page: Page, title: str) -> Locator:
     return page.get_by_role("region", name=title)
 
 
+def settled(page: Page) -> None:
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_label("Reading")).to_have_count(0)
+
+
 def episodes(world: Any, session: str) -> int:
     return sum("episode" in event.content for event in world.store.sessions.progress(session))
 
@@ -85,6 +91,9 @@ def halted(world: Any) -> Iterator[None]:
 
 
 def start_from_the_recommendation(page: Page, world: Any) -> None:
+    # After a session its run goes on for a while, and the tables of what it did come of it.
+    status = f"{world.url}/api/rl-training/status"
+    eventually(lambda: not httpx.get(status, timeout=_SOON / 1e3).json()["runs"], _LONG / 1e3)
     page.goto(world.url)
     recommended = panel(page, "Recommendation")
     expect(recommended).to_contain_text("Quick tune")
@@ -151,9 +160,20 @@ def test_from_the_recommendation_to_the_rollback(page: Page, world: Any, killed:
     assert back.version == applied.version + 1
     assert back.parameters == before.parameters
     assert set(world.live_loop(NEW_BARS)["version"]) == {back.version}
+
+    page.get_by_role("link", name="Experiments").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("rolled back")
+    dialog.get_by_role("button", name="Stop the experiment").click()
+    expect(dialog).to_contain_text("without a result")
+    dialog.get_by_role("button", name="Close").last.click()
+    assert not world.store.experiments.running()
+
+    page.get_by_role("link", name="History").click()
     page.get_by_text("Audit trail", exact=True).click()
     trail = page.get_by_role("table", name="Audit trail")
-    for why in ("confidence is low", "the evidence is clear", "fills got worse"):
+    for why in ("confidence is low", "the evidence is clear", "fills got worse", "rolled back"):
         expect(trail).to_contain_text(why)
     assert world.store.verify().intact
 
@@ -163,6 +183,6 @@ def test_every_view_is_accessible(page: Page, world: Any, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
     for view in VIEWS:
         page.goto(f"{world.url}/{view}")
-        page.wait_for_load_state("networkidle")
+        settled(page)
         found = Axe().run(page)
         assert found.violations_count == 0, f"{view}: {found.generate_report()}"

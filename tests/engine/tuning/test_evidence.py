@@ -256,3 +256,20 @@ def test_evidence_is_plain_and_complete(simulated_tape, brief):
 def test_picture(edge):
     png = evidence_interval(weighed(noise(np.random.default_rng(1), 20, edge=edge)))
     assert png.startswith(b"\x89PNG")
+
+
+def test_without_a_lower_bound_it_is_still_told_and_drawn():
+    """Where a statistic rests on few days no critical value can be given: none is made up."""
+    found = weighed(noise(np.random.default_rng(1), 3))
+    decision = found.decision
+    unbounded = replace(
+        decision,
+        verdict=replace(decision.verdict, low=-np.inf),
+        verdicts=tuple(replace(each, low=-np.inf) for each in decision.verdicts),
+    )
+    told = json.loads(json.dumps(replace(found, decision=unbounded).to_dict(), allow_nan=False))
+    assert told["figures"]["low"] is None
+    assert told["figures"]["p_value"] == decision.verdict.p_value
+    drawn = evidence_interval(replace(found, decision=unbounded))
+    assert drawn.startswith(b"\x89PNG")
+    assert drawn != evidence_interval(found)

@@ -125,3 +125,14 @@ def test_a_design_that_makes_no_sense_is_refused(
     with pytest.raises(ValueError, match=match):
         store.experiments.register(**{"kind": "ab", "scope": "global", **DESIGN, **change})
     assert store.history() == []
+
+
+def test_experiments_are_paged(either_store: ParameterStore) -> None:
+    experiments = either_store.experiments
+    made = [experiments.register("shadow", f"symbol:S{number}", **DESIGN).id for number in range(3)]
+    experiments.stop(made[1], actor="bob", reason="no longer wanted")
+    assert [one.id for one in experiments.recent(2)] == [made[2], made[1]]
+    assert [one.id for one in experiments.recent(2, before=made[1])] == [made[0]]
+    assert experiments.recent(before=made[0]) == []
+    with pytest.raises(StoreError, match="no experiment"):
+        experiments.recent(before="0" * 32)

@@ -167,3 +167,35 @@ def test_bad_arguments_name_what_is_wrong(store: ParameterStore) -> None:
         store.sessions.start("global", "quick_tune", lease=timedelta(0), **ABOUT)
     assert store.sessions.recent() == []
     assert store.history() == []
+
+
+def test_sessions_are_paged_and_told_apart_by_scenario(either_store: ParameterStore, clock: Any) -> None:
+    made = []
+    for number in range(6):
+        # Two began at the same moment: the page goes on between them.
+        clock.forward(seconds=number % 2)
+        scenario = "quick_tune" if number < 4 else "risk_optimizer"
+        made.append(either_store.sessions.start(f"symbol:S{number}", scenario, **ABOUT).id)
+    newest = [one.id for one in either_store.sessions.recent()]
+    assert sorted(newest) == sorted(made)
+    pages, last = [], None
+    while page := [one.id for one in either_store.sessions.recent(1, before=last)]:
+        pages += page
+        last = page[-1]
+    assert pages == newest
+    risky = [one.id for one in either_store.sessions.recent(scenario="risk_optimizer")]
+    assert set(risky) == set(made[4:])
+    with pytest.raises(StoreError, match="no session"):
+        either_store.sessions.recent(before="0" * 32)
+
+
+def test_the_pulse_changes_with_whatever_a_session_says(either_store: ParameterStore, clock: Any) -> None:
+    seen = {either_store.sessions.pulse()}
+    session = either_store.sessions.start("global", "quick_tune", **ABOUT)
+    seen.add(either_store.sessions.pulse())
+    for say in (lambda: session.report({"episode": 1}), lambda: session.advance("gate"), session.heartbeat):
+        clock.forward(seconds=1)
+        say()
+        seen.add(either_store.sessions.pulse())
+    assert len(seen) == 5
+    assert either_store.sessions.pulse() in seen

@@ -344,3 +344,13 @@ def test_resolution_is_that_of_a_model_kept_by_hand(store: ParameterStore, clock
                 values |= {n: number for n, (number, _) in held[place].items()}
             assert store.in_force(symbol, regime).parameters.to_dict() == values
     assert store.verify().intact
+
+
+def test_the_history_is_read_on_from_a_row_and_by_subject(either_store: ParameterStore) -> None:
+    for number in range(4):
+        either_store.record("login.accepted", subject=f"user {number % 2}", **ABOUT)
+    assert [event.seq for event in either_store.since(0)] == [1, 2, 3, 4]
+    assert [event.seq for event in either_store.since(1, limit=2)] == [2, 3]
+    assert either_store.since(4) == []
+    assert [event.seq for event in either_store.about("user 1")] == [2, 4]
+    assert either_store.about("nobody") == []

@@ -4,7 +4,7 @@ import { addressed } from "../format/names";
 import { answered, api } from "./client";
 
 const ROOT = "/api/rl-training";
-const PAGE = 50;
+const PAGE = 25;
 
 export const meQuery = queryOptions({
   queryKey: ["me"],

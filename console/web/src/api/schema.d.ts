@@ -75,7 +75,7 @@ export interface paths {
         };
         /**
          * Stream Events
-         * @description Stream what happens, within a second: status, episode, session, parameters, decision, experiment, health.
+         * @description Stream what happens, within a second: episodes, stages, parameters, decisions, experiments, status.
          *
          *     `event` names the kind and `data` is the JSON of that member of EventData. Whoever comes back with the
          *     header Last-Event-ID gets what happened since; `reset` says that this is too much, and that all is to be
@@ -1183,6 +1183,11 @@ export interface components {
              * @description mean or sharpe, per period.
              */
             statistic: string;
+            /**
+             * Stress
+             * @description Empty where nothing was judged under stress.
+             */
+            stress: components["schemas"]["StressRow"][];
             /** Tested */
             tested: number;
             /** Trades */
@@ -1394,6 +1399,21 @@ export interface components {
             history_days: number;
             /** Volatility Percentile */
             volatility_percentile: number | null;
+        };
+        /**
+         * Front
+         * @description The sets that nothing else searched beats in return, risk and cost at once.
+         */
+        Front: {
+            in_force: components["schemas"]["SearchedSet"];
+            promoted: components["schemas"]["SearchedSet"] | null;
+            /**
+             * Sets
+             * @description At most 24 of them, by risk.
+             */
+            sets: components["schemas"]["SearchedSet"][];
+            /** Size */
+            size: number;
         };
         /**
          * Guardrail
@@ -2209,6 +2229,8 @@ export interface components {
             followed: {
                 [key: string]: unknown;
             }[];
+            /** @description Null where nothing was searched. */
+            front: components["schemas"]["Front"] | null;
             session: components["schemas"]["SessionRow"];
         };
         /**
@@ -2477,6 +2499,36 @@ export interface components {
             /** Missing */
             missing: components["schemas"]["Missing"][];
             recommendation: components["schemas"]["Recommendation"];
+        };
+        /**
+         * SearchedSet
+         * @description A set that was searched, on the window that was searched.
+         */
+        SearchedSet: {
+            /**
+             * Annual Return
+             * @description Compound.
+             */
+            annual_return: number | null;
+            /**
+             * Cost
+             * @description Of equity a year.
+             */
+            cost: number | null;
+            /** Parameters */
+            parameters: {
+                [key: string]: number;
+            };
+            /**
+             * Risk
+             * @description Largest drawdown.
+             */
+            risk: number | null;
+            /**
+             * Score
+             * @description By the goal.
+             */
+            score: number | null;
         };
         /**
          * SessionEvent
@@ -2930,11 +2982,6 @@ export interface components {
             /** Detail */
             detail: string;
             /**
-             * Missing
-             * @default []
-             */
-            missing: components["schemas"]["Missing"][];
-            /**
              * Outcome
              * @description stopping: after its episode; terminated: before it began; ended: it had ended before.
              * @enum {string}
@@ -2944,6 +2991,49 @@ export interface components {
             run_id: string | null;
             /** Session */
             session: string | null;
+        };
+        /**
+         * StressRow
+         * @description A worse market, and how far the account would have fallen in it.
+         */
+        StressRow: {
+            /**
+             * Allowed
+             * @description Difference that passes.
+             */
+            allowed: number | null;
+            /**
+             * Candidate
+             * @description Likewise of what was judged.
+             */
+            candidate: number | null;
+            /** Difference */
+            difference: number | null;
+            /** High */
+            high: number | null;
+            /**
+             * Incumbent
+             * @description Largest fall, mean over paths, of what is in force.
+             */
+            incumbent: number | null;
+            /** Low */
+            low: number | null;
+            /** Meaning */
+            meaning: string;
+            /** Passed */
+            passed: boolean;
+            /** Paths */
+            paths: number;
+            /**
+             * Stress
+             * @description Kind; calm: the window as it was, which refuses nothing.
+             */
+            stress: string;
+            /**
+             * Worst
+             * @description Largest difference on a path.
+             */
+            worst: number | null;
         };
         /**
          * SymbolRow

@@ -2,6 +2,7 @@ import { Button } from "@mantine/core";
 
 import type { ConfirmationGiven } from "../api/types";
 import { inWords } from "../format/names";
+import { written } from "../format/states";
 import { ChangesTable } from "../parts/ChangesTable";
 import { Note } from "../parts/Note";
 import { ProblemNote } from "../parts/ProblemNote";
@@ -84,11 +85,4 @@ function State({ name, of }: { name: string; of: Record<string, unknown> }) {
       </dl>
     </section>
   );
-}
-
-function written(value: unknown): string {
-  if (value === null || value === undefined) return "none";
-  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return String(value);
-  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(written).join(", ");
-  return Object.entries(value).map(([key, each]) => `${inWords(key)} ${written(each)}`).join(", ") || "none";
 }

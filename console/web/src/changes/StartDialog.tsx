@@ -23,7 +23,7 @@ const MODES: Record<string, { name: string; about: string }> = {
   ab: { name: "A/B test", about: "What the gate promotes decides on half of the live time, drawn at random; then you decide." },
 };
 const METHODS: Record<string, string> = {
-  pgpe: "policy gradient (pgpe)",
+  pgpe: "policy gradient",
   "cma-es": "CMA-ES",
   tpe: "TPE",
   random: "random search",

@@ -4,11 +4,14 @@ import { useComputedColorScheme } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 
+import { utc, utcTick } from "../format/times";
 import styles from "./LineChart.module.css";
 import type { LineChartProps, Series } from "./series";
 
+const NONE: number[] = [];
+
 /** Lines over time or over episodes, drawn on a canvas; the pointer reads values off. */
-export default function LineChart({ label, x, series, time = false, height = 220, write, low, high, marks = [] }: LineChartProps) {
+export default function LineChart({ label, x, series, time = false, height = 220, write, low, high, marks = NONE, bare = false }: LineChartProps) {
   const frame = useRef<HTMLDivElement>(null);
   const scheme = useComputedColorScheme("light");
 
@@ -28,19 +31,28 @@ export default function LineChart({ label, x, series, time = false, height = 220
         width: node.clientWidth,
         height,
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-        padding: [8, 8, 0, 0],
+        padding: [8, 18, 0, 0],
         cursor: { points: { size: 7 }, drag: { x: false, y: false } },
-        legend: { live: true },
+        legend: { show: !bare, markers: { fill: (_, at) => colour(series[at - 1]?.colour ?? "--muted") } },
         scales: {
           x: { time, ...(!time && { range: (_, from, to) => [Math.min(from, 1), Math.max(to, 2)] as [number, number] }) },
           y: { range: (_, from, to) => yRange(from, to, low, high) },
         },
         axes: [
-          { ...axis, size: 26, ...(!time && { incrs: [1, 2, 5, 10, 20, 50] }) },
+          {
+            ...axis,
+            size: 26,
+            ...(time
+              ? { values: (_, ticks, _axis, _space, increment) => ticks.map((at) => utcTick(at, increment)) }
+              : { incrs: [1, 2, 5, 10, 20, 50] }),
+          },
           { ...axis, size: (_, ticks) => widthOf(ticks), values: (_, ticks) => ticks.map(write) },
         ],
         series: [
-          time ? { label: "time (UTC)", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" } : { label: "episode" },
+          {
+            label: time ? "UTC" : "episode",
+            value: (_, at: number | null) => xText(at ?? x.at(-1) ?? null, time),
+          },
           ...series.map((one) => drawn(one, colour, write)),
         ],
         hooks: {
@@ -71,7 +83,7 @@ export default function LineChart({ label, x, series, time = false, height = 220
       watch.disconnect();
       chart.destroy();
     };
-  }, [scheme, x, series, time, height, write, low, high, marks]);
+  }, [scheme, x, series, time, height, write, low, high, marks, bare]);
 
   return <div ref={frame} className={styles.chart} role="img" aria-label={label} />;
 }
@@ -85,8 +97,17 @@ function drawn(one: Series, colour: (name: string) => string, write: (value: num
     ...(one.area === true && { fill: `${colour(one.colour)}26` }),
     ...(one.stepped === true && uPlot.paths.stepped !== undefined && { paths: uPlot.paths.stepped({ align: 1 }) }),
     points: { show: one.points ?? false, size: 5, fill: colour(one.colour) },
-    value: (_, value: number | null) => (value === null ? "–" : write(value)),
+    value: (_, value: number | null) => {
+      // Away from the pointer stands the newest one.
+      const shown = value ?? one.values.at(-1) ?? null;
+      return shown === null ? "" : write(shown);
+    },
   };
+}
+
+function xText(at: number | null, time: boolean): string {
+  if (at === null) return "";
+  return time ? utc(new Date(at * 1000).toISOString()) : String(at);
 }
 
 /** Room for the longest number of an axis; before the first drawing there is none. */

@@ -25,4 +25,6 @@ export interface LineChartProps {
   high?: number | undefined;
   /** Values at which a dashed line lies. */
   marks?: number[];
+  /** Without a legend. */
+  bare?: boolean;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { decimalsOf, fixed, percent, plain, pValue, signed, signedPercent, significant } from "./numbers";
+import { decimalsOf, fixed, percent, plain, pValue, signed, signedPercent, signedSignificantPercent, significant } from "./numbers";
 
 describe("numbers", () => {
   it("have a true minus sign and groups of thousands", () => {
@@ -28,6 +28,10 @@ describe("numbers", () => {
       "0",
       "1.00e−9",
     ]);
+  });
+
+  it("are small percentages that can still be told from zero", () => {
+    expect([-1.41e-6, 0, 0.0004].map((value) => signedSignificantPercent(value))).toEqual(["−0.00014 %", "0 %", "+0.040 %"]);
   });
 
   it("are p-values", () => {

@@ -34,6 +34,12 @@ export function significant(value: Maybe, digits = 3): string {
   return decimals > 7 ? value.toExponential(digits - 1).replaceAll("-", MINUS) : fixed(value, Math.max(decimals, 0));
 }
 
+/** A fraction as a percentage with its sign and so many significant digits. */
+export function signedSignificantPercent(value: Maybe, digits = 2): string {
+  if (value === null || value === undefined) return NONE;
+  return `${value > 0 ? "+" : value < 0 ? MINUS : ""}${significant(Math.abs(value) * 100, digits)} %`;
+}
+
 /** A number as short as it can be written. */
 export function plain(value: number): string {
   return value.toLocaleString("en", { maximumFractionDigits: 6 }).replace("-", MINUS);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { duration, relative, utc, utcDate } from "./times";
+import { duration, relative, utc, utcDate, utcTick } from "./times";
 
 const NOW = Date.parse("2026-11-22T12:00:00Z");
 
@@ -14,6 +14,11 @@ describe("times", () => {
   it("have durations of at most two units", () => {
     const seconds = [7, 60, 65, 600, 3600, 5430, 86_400, 100_000, 2_000_000];
     expect(seconds.map(duration)).toEqual(["7 s", "1 min", "1 min 5 s", "10 min", "1 h", "1 h 30 min", "1 d", "1 d 3 h", "23 d"]);
+  });
+
+  it("stand at axes as finely as their ticks are apart", () => {
+    const seconds = NOW / 1000;
+    expect([3600, 86_400, 31 * 86_400].map((apart) => utcTick(seconds, apart))).toEqual(["12:00", "11-22", "2026-11"]);
   });
 
   it("are said relative to now", () => {

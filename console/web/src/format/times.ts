@@ -12,6 +12,13 @@ export function utcDate(moment: string): string {
   return new Date(moment).toISOString().slice(0, 10);
 }
 
+/** A moment in seconds of the epoch as it stands at an axis whose ticks are that many seconds apart. */
+export function utcTick(seconds: number, apart: number): string {
+  const text = new Date(seconds * 1000).toISOString();
+  if (apart >= 28 * DAY) return text.slice(0, 7);
+  return apart >= DAY ? text.slice(5, 10) : text.slice(11, 16);
+}
+
 /** Seconds in words, with the two largest units: 2 d 3 h. */
 export function duration(seconds: number): string {
   const whole = Math.round(Math.abs(seconds));

@@ -12,7 +12,7 @@ export function Connection() {
     <div role="status">
       {state === "lost" && (
         <p className={styles.lost}>
-          <strong>Connection lost, retrying.</strong> {why}
+          <strong>Connection lost, retrying.</strong> {why}.
           {heardAt !== null && ` What is shown is ${duration((now - heardAt) / 1000)} old.`}
         </p>
       )}

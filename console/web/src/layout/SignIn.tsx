@@ -14,9 +14,9 @@ export function SignIn() {
 
   function submit(event: SyntheticEvent) {
     event.preventDefault();
+    queries.clear();
     keepToken(value.trim());
     setValue("");
-    void queries.resetQueries();
   }
 
   return (
@@ -37,7 +37,7 @@ export function SignIn() {
           data-autofocus
           required
         />
-        <Button type="submit" disabled={value.trim() === ""}>
+        <Button type="submit" disabled={!/^[\x21-\x7e]+$/.test(value.trim())}>
           Sign in
         </Button>
       </form>

@@ -10,9 +10,9 @@ import { SchemeToggle } from "./SchemeToggle";
 import styles from "./TopBar.module.css";
 
 /** Name of the system, what is in force, who is signed in. */
-export function TopBar() {
-  const me = useQuery(meQuery).data;
-  const status = useQuery(statusQuery).data;
+export function TopBar({ signedOut }: { signedOut: boolean }) {
+  const me = useQuery({ ...meQuery, enabled: !signedOut }).data;
+  const status = useQuery({ ...statusQuery, enabled: !signedOut }).data;
   return (
     <div className={styles.bar}>
       <Link href="/" className={styles.brand}>
@@ -24,15 +24,15 @@ export function TopBar() {
         <span className={styles.part}>training console</span>
       </Link>
       <div className={styles.facts}>
-        {status !== undefined && (
+        {status !== undefined && !signedOut && (
           <Link href="/parameters" className={styles.fact}>
             in force: <strong>{versionName(status.version)}</strong>
           </Link>
         )}
-        {me !== undefined && <span className={styles.fact}>{me.source} market</span>}
+        {me !== undefined && !signedOut && <span className={styles.fact}>{me.source} market</span>}
       </div>
       <ConnectionDot />
-      {me !== undefined && (
+      {me !== undefined && !signedOut && (
         <span className={styles.who}>
           <span className={styles.name}>{me.name}</span>
           <span className={styles.role}>{me.role}</span>

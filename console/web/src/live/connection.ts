@@ -34,7 +34,7 @@ export async function follow(onEvent: (event: LiveEvent) => void, signal: AbortS
         last = id;
         if (event !== null) onEvent(event);
       });
-      lost("The console closed the connection.");
+      lost("The console closed the connection");
     } catch (error) {
       if (over()) return;
       if (error instanceof SignedOut) {

@@ -68,7 +68,7 @@ describe("touchedBy", () => {
 describe("withLine", () => {
   it("writes an episode with its figures, and a dash of words where one is missing", () => {
     const [line] = withLine([], { kind: "episode", data: episode(3) });
-    expect(line?.text).toBe("episode 3 of 10: mean none, best 0.250, best so far 0.500, 96 sets");
+    expect(line?.text).toBe("episode 3: mean none, best 0.250, best so far 0.500, 96 sets");
   });
 
   it("keeps what is not of a session out, and the newest lines in", () => {

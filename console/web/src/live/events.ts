@@ -80,7 +80,7 @@ function lineOf(event: LiveEvent): LogLine | null {
 export function episodeLine(row: EpisodeRow): LogLine {
   const score = (value: number | null) => (value === null ? "none" : value.toFixed(3));
   const text =
-    `episode ${row.episode} of ${row.episodes}: mean ${score(row.mean_score)}, ` +
+    `episode ${row.episode}: mean ${score(row.mean_score)}, ` +
     `best ${score(row.best_score)}, best so far ${score(row.best_so_far)}, ${row.searched} sets`;
   return { at: row.at, session: row.session, text };
 }

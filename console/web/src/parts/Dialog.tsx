@@ -21,6 +21,8 @@ export function Dialog({ title, opened, onClose, size = "lg", children }: Props)
       closeOnEscape={onClose !== undefined}
       closeOnClickOutside={false}
       closeButtonProps={{ "aria-label": "Close" }}
+      // A header of its own would be taken for another banner of the page.
+      attributes={{ header: { role: "none" } }}
       lockScroll={false}
       size={size}
       centered

@@ -6,11 +6,11 @@ import styles from "./Empty.module.css";
 /** Nothing to show: why, and what makes it. */
 export function Empty({ title, missing = [], children }: { title: string; missing?: Missing[]; children?: ReactNode }) {
   return (
-    <div className={styles.empty}>
+    <div className={`${styles.empty ?? ""} inset`}>
       <p className={styles.title}>{title}</p>
       {missing.map(({ what, hint }) => (
         <p key={what}>
-          <code>{what}</code> is missing: {hint}
+          Not available: <code>{what}</code>; {hint}
         </p>
       ))}
       {children}

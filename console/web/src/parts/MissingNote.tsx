@@ -8,7 +8,7 @@ export function MissingNote({ missing }: { missing: Missing[] }) {
     <Note tone="warn">
       {missing.map(({ what, hint }) => (
         <p key={what}>
-          <code>{what}</code> is missing: {hint}
+          Not available: <code>{what}</code>; {hint}
         </p>
       ))}
     </Note>

@@ -11,7 +11,7 @@ export function ProblemNote({ error, onRetry }: { error: unknown; onRetry?: () =
   const { title, message, members, passing } = problemOf(error);
   const { parameter, low, high, holder, session, scope, until, errors, holds, run_url } = members;
   return (
-    <div className={styles.note} data-tone="bad" role="alert">
+    <div className={`${styles.note ?? ""} inset`} data-tone="bad" role="alert">
       <strong>{title}</strong>
       <p>{message}</p>
       <ul className={styles.facts}>

@@ -17,8 +17,8 @@ interface Props {
 /** A table that scrolls inside its own frame where it is wider than the screen. */
 export function Table({ label, columns, children }: Props) {
   return (
-    <div className={styles.frame} role="region" aria-label={label} tabIndex={0}>
-      <table className={styles.table}>
+    <div className={styles.frame} role="group" aria-label={`${label}, scrolls sideways`} tabIndex={0}>
+      <table className={styles.table} aria-label={label}>
         <thead>
           <tr>
             {columns.map((column) => {

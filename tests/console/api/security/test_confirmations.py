@@ -33,7 +33,7 @@ def refused(use: Callable[[], None]) -> tuple[int, str]:
 def test_it_is_used_up() -> None:
     confirmations = Confirmations()
     given = confirmations.issue(CHANGE, ANN)
-    same = Change("rollback", dict(reversed(CHANGE.request.items())), dict(CHANGE.before))
+    same = Change("rollback", dict(reversed(list(CHANGE.request.items()))), dict(CHANGE.before))
     confirmations.consume(given.token, same, ANN)
     assert refused(lambda: confirmations.consume(given.token, same, ANN)) == (403, "confirmation-invalid")
 
@@ -41,7 +41,9 @@ def test_it_is_used_up() -> None:
 def test_none_is_not_enough() -> None:
     assert refused(lambda: Confirmations().consume(None, CHANGE, ANN)) == (428, "confirmation-required")
     for unknown in ("", "x", "é", "0" * 10_000):
-        assert refused(lambda token=unknown: Confirmations().consume(token, CHANGE, ANN))[0] == 403
+        with pytest.raises(Problem) as caught:
+            Confirmations().consume(unknown, CHANGE, ANN)
+        assert caught.value.status == 403
 
 
 def test_it_ends_after_a_minute() -> None:

@@ -267,7 +267,11 @@ def test_a_client_that_goes_is_not_answered() -> None:
         raise AssertionError("nobody is there to be served")
 
     scope = {"type": "http", "method": "POST", "path": MARK, "headers": [], "state": {}}
-    asyncio.run(Bodies(app, ConsoleSettings())(scope, gone, app))
+
+    async def silent(message: Any) -> None:
+        raise AssertionError("nobody is there to be answered")
+
+    asyncio.run(Bodies(app, ConsoleSettings())(scope, gone, silent))
 
 
 def test_what_fails_without_being_foreseen_tells_nothing(

@@ -51,7 +51,7 @@ function Shown({ of }: { of: Experiment }) {
             ["Judged by", of.metric],
             ["Compared with", versionName(of.baseline)],
             ["Begun", <Moment key="begun" at={of.started_at} />],
-            ["Ends", <Moment key="ends" at={of.ends_at} />],
+            ["Ends", <Moment key="ends" at={of.ends_at} hint={of.state === "running"} />],
             ["Registered by", of.actor],
             ["Why", of.reason],
             ["Session", session === null ? "–" : <Link key="session" href={`/training/${session}`}>{short(session)}</Link>],

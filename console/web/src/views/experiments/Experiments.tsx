@@ -4,7 +4,7 @@ import { Link } from "wouter";
 import { experimentsQuery } from "../../api/queries";
 import type { ExperimentRow } from "../../api/types";
 import { scopeName, versionName } from "../../format/names";
-import { signedPercent } from "../../format/numbers";
+import { signedSignificantPercent } from "../../format/numbers";
 import { Empty } from "../../parts/Empty";
 import { Moment } from "../../parts/Moment";
 import { More } from "../../parts/More";
@@ -64,10 +64,10 @@ function Rows({ rows, shown }: { rows: ExperimentRow[]; shown: string }) {
             <Moment at={row.started_at} hint={false} />
           </td>
           <td>
-            <Moment at={row.ends_at} />
+            <Moment at={row.ends_at} hint={row.state === "running"} />
           </td>
           <td>{versionName(row.baseline)}</td>
-          <Num>{signedPercent(row.result?.effect, 3)}</Num>
+          <Num>{signedSignificantPercent(row.result?.effect)}</Num>
           <td>{row.result === null ? "–" : <VerdictTag verdict={row.result.verdict} />}</td>
         </tr>
       ))}

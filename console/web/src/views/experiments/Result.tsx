@@ -1,11 +1,9 @@
 import type { Experiment } from "../../api/types";
-import { pValue, signedPercent } from "../../format/numbers";
+import { pValue, signedSignificantPercent } from "../../format/numbers";
 import { Empty } from "../../parts/Empty";
 import { Interval } from "../../parts/Interval";
 import { Note } from "../../parts/Note";
 import { VerdictTag } from "../../parts/VerdictTag";
-
-const write = (value: number) => signedPercent(value, 3);
 
 /** What came of an experiment: candidate less live, with its interval. */
 export function Result({ of }: { of: Experiment }) {
@@ -18,7 +16,7 @@ export function Result({ of }: { of: Experiment }) {
       <h3>
         Candidate less live <VerdictTag verdict={result.verdict} />
       </h3>
-      <Interval label="Effect" value={result.effect} low={result.low} high={result.high} write={write} />
+      <Interval label="Effect" value={result.effect} low={result.low} high={result.high} write={signedSignificantPercent} />
       <p className="muted small">One-sided p-value {pValue(result.p_value)}</p>
       {result.sample_ratio_p !== null && result.sample_ratio_p < 0.001 && (
         <Note tone="bad">The shares of the two arms are not what was drawn (p {pValue(result.sample_ratio_p)}): the test is void.</Note>

@@ -3,6 +3,7 @@ import { useState } from "react";
 
 import { ScopeSelect } from "../../parts/ScopeSelect";
 import { View } from "../../parts/View";
+import styles from "./History.module.css";
 import { Holds } from "./Holds";
 import { Trail } from "./Trail";
 import { Verify } from "./Verify";
@@ -21,6 +22,7 @@ export default function History() {
     >
       <Verify />
       <SegmentedControl
+        className={styles.parts ?? ""}
         aria-label="Part of the history"
         value={part}
         onChange={setPart}

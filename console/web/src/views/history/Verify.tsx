@@ -2,7 +2,6 @@ import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 
 import { verifyQuery } from "../../api/queries";
-import { counted } from "../../format/names";
 import { Moment } from "../../parts/Moment";
 import { Note } from "../../parts/Note";
 import { ProblemNote } from "../../parts/ProblemNote";
@@ -21,7 +20,7 @@ export function Verify() {
           <span className="muted">Recomputes every hash from the first row on.</span>
         ) : (
           <span>
-            <strong>{data.intact ? "Intact" : `Broken at row ${data.broken_row ?? "–"}`}</strong>, {counted(data.rows, "row")}: {data.reason}{" "}
+            <strong>{data.intact ? "Intact" : `Broken at row ${data.broken_row ?? "–"}`}</strong>: {data.reason}, <span className="muted">checked</span>{" "}
             <Moment at={data.checked_at} seconds />
           </span>
         )}

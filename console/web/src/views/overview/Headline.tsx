@@ -8,10 +8,11 @@ import { Figure, Figures } from "../../parts/Figure";
 interface Props {
   status: Status;
   market: Scenarios["market"];
+  readable: boolean;
 }
 
 /** The figures that one looks at first. */
-export function Headline({ status, market }: Props) {
+export function Headline({ status, market, readable }: Props) {
   const { sessions, runs, experiments, overridden } = status;
   const [session] = sessions;
   const waiting = runs.filter((run) => run.session === null).length;
@@ -49,8 +50,8 @@ export function Headline({ status, market }: Props) {
       />
       <Figure
         name="Symbols"
-        value={status.health.data.symbols}
-        below={status.health.data.stale ? "data is stale" : "data as expected"}
+        value={readable ? status.health.data.symbols : "–"}
+        below={!readable ? "the warehouse cannot be read now" : status.health.data.stale ? "data is stale" : "data as expected"}
       />
     </Figures>
   );

@@ -5,16 +5,22 @@ import { Moment } from "../../parts/Moment";
 import { Tag } from "../../parts/Tag";
 import styles from "./HealthFacts.module.css";
 
-/** Whether data, models, orchestrator and history are as they should be, and what to do where not. */
-export function HealthFacts({ health }: { health: Health }) {
+/**
+ * Whether data, models, orchestrator and history are as they should be, and what to do where not.
+ *
+ * While a step writes to the warehouse, nothing is known of what is in it.
+ */
+export function HealthFacts({ health, readable }: { health: Health; readable: boolean }) {
   const { data, models, dagster, chain } = health;
   return (
     <ul className={styles.list}>
       <li>
         <h3>Market data</h3>
-        {data.newest_bar === null ? <Tag tone="bad">none</Tag> : data.stale ? <Tag tone="warn">stale</Tag> : <Tag tone="good">as expected</Tag>}
+        {!readable ? <Tag tone="warn">not known</Tag> : data.newest_bar === null ? <Tag tone="bad">none</Tag> : data.stale ? <Tag tone="warn">stale</Tag> : <Tag tone="good">as expected</Tag>}
         <p className="small">
-          {data.newest_bar === null ? (
+          {!readable ? (
+            "The warehouse cannot be read now."
+          ) : data.newest_bar === null ? (
             "There are no candles yet: run the job ingest."
           ) : (
             <>
@@ -33,9 +39,11 @@ export function HealthFacts({ health }: { health: Health }) {
       </li>
       <li>
         <h3>Models</h3>
-        {models.count === 0 ? <Tag tone="warn">none</Tag> : <Tag tone="good">{counted(models.count, "model")}</Tag>}
+        {!readable ? <Tag tone="warn">not known</Tag> : models.count === 0 ? <Tag tone="warn">none</Tag> : <Tag tone="good">{counted(models.count, "model")}</Tag>}
         <p className="small">
-          {models.count === 0
+          {!readable
+            ? "The warehouse cannot be read now."
+            : models.count === 0
             ? "No model was trained yet: run the job nightly_retraining."
             : models.newest_window_end !== null && (
                 <>

@@ -21,16 +21,19 @@ export function Newest() {
           const rows = pages[0]?.items.slice(0, ROWS) ?? [];
           if (rows.length === 0) return <Empty title="Nothing has happened yet." />;
           return (
-            <Table label="Newest rows of the audit trail" columns={["when (UTC)", "what", "scope", "who", "why"]}>
+            <Table label="Newest rows of the audit trail" columns={["when (UTC)", "what", "why"]}>
               {rows.map((row) => (
                 <tr key={row.seq}>
                   <td>
                     <Moment at={row.at} />
                   </td>
-                  <th scope="row">{inWords(row.kind)}</th>
-                  <td>{row.scope === null ? "" : scopeName(row.scope)}</td>
-                  <td>{row.actor}</td>
-                  <td>{row.reason}</td>
+                  <th scope="row">
+                    {inWords(row.kind)}
+                    {row.scope !== null && <p className="muted small">{scopeName(row.scope)}</p>}
+                  </th>
+                  <td>
+                    {row.actor}: {row.reason}
+                  </td>
                 </tr>
               ))}
             </Table>

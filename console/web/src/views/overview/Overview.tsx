@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { scenariosQuery, statusQuery } from "../../api/queries";
+import type { Status } from "../../api/types";
 import { MissingNote } from "../../parts/MissingNote";
 import { Panel } from "../../parts/Panel";
 import { Read } from "../../parts/Read";
@@ -12,6 +13,11 @@ import { Newest } from "./Newest";
 import { Recommended } from "./Recommended";
 import { Running } from "./Running";
 
+/** While a step writes to the warehouse, the API says that the whole of it is missing. */
+function readable(status: Status): boolean {
+  return !status.missing.some(({ what }) => what === "the warehouse");
+}
+
 /** Where everything stands, on one page. */
 export function Overview() {
   const status = useQuery(statusQuery);
@@ -22,7 +28,7 @@ export function Overview() {
         {(data) => (
           <>
             <MissingNote missing={data.missing} />
-            <Headline status={data} market={scenarios.data?.market ?? null} />
+            <Headline status={data} market={scenarios.data?.market ?? null} readable={readable(data)} />
           </>
         )}
       </Read>
@@ -35,18 +41,18 @@ export function Overview() {
             <Account />
           </Panel>
         </div>
-        <div className="stack">
-          <Panel title="Recommendation" marked>
-            <Read query={scenarios}>
-              {({ items, recommendation }) => <Recommended recommendation={recommendation} scenarios={items} />}
-            </Read>
-          </Panel>
-          <Panel title="Health">
-            <Read query={status}>{(data) => <HealthFacts health={data.health} />}</Read>
-          </Panel>
-        </div>
+        <Panel title="Recommendation" marked>
+          <Read query={scenarios}>
+            {({ items, recommendation }) => <Recommended recommendation={recommendation} scenarios={items} />}
+          </Read>
+        </Panel>
       </div>
-      <Newest />
+      <div className="columns">
+        <Panel title="Health">
+          <Read query={status}>{(data) => <HealthFacts health={data.health} readable={readable(data)} />}</Read>
+        </Panel>
+        <Newest />
+      </div>
     </View>
   );
 }

@@ -19,7 +19,8 @@ interface Props {
 /** Each parameter with its value between its bounds, where it comes from and who holds it. */
 export function ParameterTable({ of, onHold, onLift }: Props) {
   return (
-    <Table
+    <div className={styles.table}>
+      <Table
       label="Parameters in force"
       columns={[
         "parameter",
@@ -36,6 +37,7 @@ export function ParameterTable({ of, onHold, onLift }: Props) {
         <Row key={one.name} of={one} scope={of.scope} onHold={onHold} onLift={onLift} />
       ))}
     </Table>
+    </div>
   );
 }
 

@@ -41,6 +41,9 @@ export default function Parameters() {
                 flush
                 aside={
                   <>
+                    <span title={`SHA-256 of the values: ${data.hash}`}>
+                      hash <code>{short(data.hash)}</code>
+                    </span>
                     {held.length > 1 && (
                       <Button size="xs" variant="default" onClick={() => setAsked({ what: "lift", names: null })}>
                         Lift all
@@ -104,10 +107,9 @@ function Headline({ of }: { of: InForce }) {
         value={capitalized(versionName(of.version))}
         below={of.own ? "of this scope" : of.version === 0 ? "nothing was ever changed here" : `comes from ${scopeName(of.comes_from)}`}
       />
-      <Figure name="In force since" value={of.since === null ? "–" : <Moment at={of.since} hint={false} />} below={of.actor === null ? undefined : `by ${of.actor}${of.kind === null ? "" : `, ${of.kind}`}`} />
+      <Figure name="In force since" value={of.since === null ? "–" : <Moment at={of.since} hint={false} />} below={of.actor === null ? undefined : `${of.kind ?? "made"} by ${of.actor}: ${of.reason ?? ""}`} />
       <Figure name="Off their default" value={moved} unit={`of ${of.items.length}`} />
       <Figure name="Held by hand" value={held} below={held === 0 ? "training may move all" : `${counted(held, "value")} that training cannot move`} />
-      <Figure name="Hash of the values" value={short(of.hash)} below={of.reason ?? undefined} />
     </Figures>
   );
 }

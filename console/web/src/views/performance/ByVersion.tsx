@@ -17,12 +17,16 @@ export function ByVersion({ rows }: { rows: VersionPerformance[] }) {
         { name: "win rate (95 %)", figure: true },
         { name: "net, summed", figure: true },
         { name: "costs", figure: true },
-        "from, to",
       ]}
     >
       {rows.map((row) => (
         <tr key={row.version}>
-          <th scope="row">{versionName(row.version)}</th>
+          <th scope="row">
+            {versionName(row.version)}
+            <p className="muted small number">
+              {utcDate(row.first)} to {utcDate(row.last)}
+            </p>
+          </th>
           <Num>{row.trades}</Num>
           <Num>
             {percent(row.win_rate, 0)}
@@ -30,9 +34,6 @@ export function ByVersion({ rows }: { rows: VersionPerformance[] }) {
           </Num>
           <Num tone={row.net_return < 0 ? "bad" : "good"}>{signedPercent(row.net_return, 2)}</Num>
           <Num>{percent(row.costs, 2)}</Num>
-          <td className="number">
-            {utcDate(row.first)}, {utcDate(row.last)}
-          </td>
         </tr>
       ))}
     </Table>

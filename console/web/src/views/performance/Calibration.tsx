@@ -30,12 +30,14 @@ export function Calibration({ of }: { of: Judged }) {
             </g>
           ))}
         </svg>
-        <Table label="Bins of confidence" columns={[{ name: "confidence", figure: true }, { name: "gained", figure: true }, { name: "95 %", figure: true }, { name: "trades", figure: true }]}>
+        <Table label="Bins of confidence" columns={[{ name: "confidence", figure: true }, { name: "gained (95 %)", figure: true }, { name: "trades", figure: true }]}>
           {of.bins.map(({ confidence, gained, low, high, trades }) => (
             <tr key={confidence}>
               <Num>{fixed(confidence)}</Num>
-              <Num>{percent(gained, 0)}</Num>
-              <Num>{`${percent(low, 0)} to ${percent(high, 0)}`}</Num>
+              <Num>
+                {percent(gained, 0)}
+                <span className="muted"> ({percent(low, 0)} to {percent(high, 0)})</span>
+              </Num>
               <Num>{trades}</Num>
             </tr>
           ))}

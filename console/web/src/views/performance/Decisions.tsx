@@ -89,7 +89,7 @@ function Rows({ rows }: { rows: DecisionRow[] }) {
           <Num>{row.action === "enter" ? fixed(row.confidence) : "–"}</Num>
           <td className={styles.version}>
             {versionName(row.version)}
-            {row.overridden.length > 0 && <p className="muted small">held: {row.overridden.join(", ")}</p>}
+            {row.overridden.length > 0 && <p className="muted small" title={row.overridden.join(", ")}>{row.overridden.length} held</p>}
             {row.arm !== null && <p className="muted small">test: {row.arm}</p>}
           </td>
           <td className={styles.reasons}>

@@ -4,6 +4,7 @@ import { fixed, percent, signedPercent } from "../../format/numbers";
 import { Figure, Figures } from "../../parts/Figure";
 
 const SHOWN = ["total_return", "sharpe", "max_drawdown", "trades", "win_rate", "costs"];
+const UNITS: Record<string, string> = { total_return: "since the start", sharpe: "a year", max_drawdown: "from a high" };
 const NAMES: Record<string, string> = { sharpe: "Sharpe ratio", max_drawdown: "Largest drawdown" };
 
 /** The figures that matter, each with its interval. */
@@ -30,6 +31,5 @@ function written(of: Estimate, value: number | null): string {
 }
 
 function unit(of: Estimate): string {
-  if (of.name === "total_return") return "since the start";
-  return of.name === "sharpe" ? "a year" : of.unit;
+  return UNITS[of.name] ?? of.unit;
 }

@@ -1,6 +1,6 @@
 import type { Evidence, Results } from "../../api/types";
 import { counted, inWords } from "../../format/names";
-import { fixed, percent, pValue, significant, signed, signedPercent } from "../../format/numbers";
+import { fixed, percent, pValue, significant, signed, signedPercent, signedSignificantPercent } from "../../format/numbers";
 import { utcDate } from "../../format/times";
 import { ChangesTable } from "../../parts/ChangesTable";
 import { Empty } from "../../parts/Empty";
@@ -8,6 +8,7 @@ import { Facts } from "../../parts/Facts";
 import { Interval } from "../../parts/Interval";
 import { Num, Table } from "../../parts/Table";
 import { Tag } from "../../parts/Tag";
+import styles from "./Training.module.css";
 
 /** What the gate found on the window that the search never saw. */
 export function Gate({ results }: { results: Results }) {
@@ -19,9 +20,11 @@ export function Gate({ results }: { results: Results }) {
     <div className="stack">
       <div>
         <Tag tone={evidence.promoted ? "good" : "plain"}>{evidence.promoted ? "promoted" : "not promoted"}</Tag>
-        {evidence.reasons.map((reason) => (
-          <p key={reason}>{reason}</p>
-        ))}
+        <ul className={styles.reasons}>
+          {evidence.reasons.map((reason) => (
+            <li key={reason}>{reason}</li>
+          ))}
+        </ul>
       </div>
       <div className="columns">
         <div className="tight">
@@ -31,7 +34,7 @@ export function Gate({ results }: { results: Results }) {
             value={evidence.improvement}
             low={evidence.low}
             high={evidence.high}
-            write={evidence.statistic === "mean" ? (value) => signedPercent(value, 3) : (value) => signed(value, 3)}
+            write={evidence.statistic === "mean" ? signedSignificantPercent : (value) => signed(value, 3)}
           />
           <p className="muted small">Estimate and interval; the dashed line is no difference.</p>
         </div>

@@ -1,23 +1,48 @@
+import { Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { lazy, Suspense, useMemo } from "react";
 
 import { targetsQuery } from "../../api/queries";
 import type { EpisodeRow, Target } from "../../api/types";
-import { Chart } from "../../charts/Chart";
 import type { Series } from "../../charts/series";
 import { decimalsOf, fixed, plain } from "../../format/numbers";
+import { Num, Table } from "../../parts/Table";
 import styles from "./Training.module.css";
 
+const LineChart = lazy(() => import("../../charts/LineChart"));
+const HEIGHT = 104;
+
+interface Props {
+  scenario: string;
+  episodes: EpisodeRow[];
+}
+
 /** The best set so far after each episode, one small drawing for each parameter, over all of its range. */
-export function ParameterCharts({ episodes }: { episodes: EpisodeRow[] }) {
-  const targets = useQuery(targetsQuery).data?.parameters ?? [];
-  const searched = targets.filter(({ name }) => episodes.some((row) => name in row.best));
+export function ParameterCharts({ scenario, episodes }: Props) {
+  const { data } = useQuery(targetsQuery);
+  const searched = data?.scenarios.find((one) => one.scenario === scenario)?.targets;
+  const targets = data?.parameters.filter(({ name }) => searched?.includes(name) ?? true) ?? [];
   return (
-    <div className={styles.small}>
-      {searched.map((target) => (
-        <ParameterChart key={target.name} target={target} episodes={episodes} />
-      ))}
-    </div>
+    <>
+      <div className={styles.small}>
+        {targets.map((target) => (
+          <ParameterChart key={target.name} target={target} episodes={episodes} />
+        ))}
+      </div>
+      <details>
+        <summary className="muted">Values</summary>
+        <Table label="Best parameters by episode" columns={["episode", ...targets.map(({ name }) => ({ name, figure: true }))]}>
+          {episodes.map((row) => (
+            <tr key={row.number}>
+              <th scope="row">{row.episode}</th>
+              {targets.map(({ name, step }) => (
+                <Num key={name}>{fixed(row.best[name], decimalsOf(step))}</Num>
+              ))}
+            </tr>
+          ))}
+        </Table>
+      </details>
+    </>
   );
 }
 
@@ -33,15 +58,18 @@ function ParameterChart({ target, episodes }: { target: Target; episodes: Episod
       write: (value: number) => fixed(value, digits),
     };
   }, [episodes, name, step, target.default]);
+  const newest = episodes.at(-1)?.best[name];
   return (
     <div>
       <h3>
-        {name} <span className="muted">{unit}</span>
+        {name} {newest !== undefined && chart.write(newest)} <span className="muted">{unit}</span>
       </h3>
       <p className="muted small number">
         {plain(low)} to {plain(high)}, default {plain(target.default)}
       </p>
-      <Chart label={`Best ${name} by episode`} {...chart} height={110} low={low} high={high} />
+      <Suspense fallback={<Skeleton height={HEIGHT} />}>
+        <LineChart label={`Best ${name} by episode`} {...chart} height={HEIGHT} low={low} high={high} bare />
+      </Suspense>
     </div>
   );
 }

@@ -25,7 +25,7 @@ export function Session({ id }: { id: string }) {
           </Panel>
           {data.episodes.length > 0 && (
             <Panel title="Best parameters by episode" aside="dashed: the default">
-              <ParameterCharts episodes={data.episodes} />
+              <ParameterCharts scenario={data.session.scenario} episodes={data.episodes} />
             </Panel>
           )}
           <Panel title="Log" flush>

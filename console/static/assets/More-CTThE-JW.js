@@ -1,1 +1,0 @@
-import{Dt as e}from"./ProblemNote-vXfHItNN.js";import{t}from"./jsx-runtime-07N8GNpZ.js";var n=t();function r({query:t}){return t.hasNextPage?(0,n.jsx)(`div`,{style:{padding:`10px 16px 14px`},children:(0,n.jsx)(e,{variant:`default`,size:`xs`,loading:t.isFetchingNextPage,onClick:()=>t.fetchNextPage(),children:`Show more`})}):null}export{r as t};
