@@ -31,6 +31,8 @@ def settled(page: Page) -> None:
     """Wait until everything was read."""
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_label("Reading")).to_have_count(0)
+    # Charts come in a file of their own; until then there is a bare skeleton.
+    expect(page.locator(".mantine-Skeleton-root")).to_have_count(0)
 
 
 def keep(png: bytes, path: Path) -> None:

@@ -14,6 +14,7 @@ from console.api.desk import Desk
 from console.api.guards import guards
 from console.api.page import STATIC
 from console.api.problems import HANDLED, PROBLEM_RESPONSES, ProblemDetails, answer
+from console.api.reads.scenarios import scenarios
 from console.api.routes import ROUTERS
 from console.api.security.confirmations import Confirmations
 
@@ -57,8 +58,12 @@ def create_app(desk: Desk, *, static: Path = STATIC) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    desk: Desk = app.state.desk
+    # Libraries come with the first look at the warehouse: nobody's first page is to wait for them.
+    desk.watch.health()
+    desk.answers.slow_pool.submit(scenarios, desk)
     yield
-    app.state.desk.close()
+    desk.close()
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _EVERY_S, _DECISIONS_EVERY_S, _STATUS_EVERY_S, _HEARTBEAT_S = 0.5, 1.0, 15.0, 10
 _WAITING = 256
 """Events that wait for one client; one that is slower is sent away, and comes back where it stood."""
 _SEND_TIMEOUT_S, _GRACE_S = 30.0, 2.0
+_FIRST_STAGE = "snapshot"
 _RETRY = b"retry: 1000\n\n"
 _log = logging.getLogger(__name__)
 
@@ -188,13 +189,19 @@ class Events:
             told = list(happened(store, start, end))
         except TooFarError as why:
             told = [Happened("reset", ResetEvent(why=f"too much happened at once ({why})"), end)]
+        # One that went on to its next stage before it was first seen is told of as well.
+        known = {
+            **{one.data.session: _FIRST_STAGE for one in told if isinstance(one.data, SessionEvent)},
+            **self._stages,
+        }
         running = store.sessions.running()
-        told += [Happened("session", _stage(one), end) for one in running if self._moved_on(one)]
+        told += [
+            Happened("session", _stage(one), end)
+            for one in running
+            if known.get(one.id, one.status) != one.status
+        ]
         self._stages = {one.id: one.status for one in running}
         return told, end, status(self._desk)
-
-    def _moved_on(self, record: SessionRecord) -> bool:
-        return self._stages.get(record.id, record.status) != record.status
 
     def _news(self, found: Status, at: Position) -> list[Happened]:
         """Return the status where it is another than was told, or was told long ago; likewise the health."""

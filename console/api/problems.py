@@ -27,6 +27,7 @@ from resources.parameter_store import (
     UnknownError,
     UnreachableError,
 )
+from resources.warehouse import WarehouseError
 
 __all__ = [
     "HANDLED",
@@ -137,6 +138,10 @@ def problem_of(error: Exception) -> Problem:
         return Problem(status, kind, str(error.detail), headers=error.headers)
     if isinstance(error, StoreError):
         return _of_the_store(error)
+    if isinstance(error, WarehouseError):
+        # Such as while a step writes to it.
+        again = {"Retry-After": "5"}
+        return Problem(503, "warehouse-unavailable", str(error), title="No warehouse to read", headers=again)
     if isinstance(error, NotEnoughDataError):
         return Problem(409, "not-enough-data", str(error), title="Not enough data")
     if isinstance(error, EngineError | ValueError):

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 from console.api.dagster_runs import Run
 from console.api.problems import Problem
-from console.api.reads.answers import unreadable
 from console.api.schemas.orders import Order, Started, StartScenario, Stopped
 from engine.tuning.recommender import recommend
 from engine_assets.tuning_inputs import live_figures
 from resources.parameter_store import BusyError, Scope
 from resources.parameter_store.sessions import SessionRecord
-from resources.warehouse import WarehouseError
 
 if TYPE_CHECKING:
     from console.api.desk import Desk
@@ -39,13 +37,12 @@ def start(desk: Desk, scenario: str | None, asked: StartScenario, actor: str) ->
     Problem
         409 if a run for the scope is queued or has just begun, 422 if a symbol is not stored, 503 without
         Dagster.
+    WarehouseError
+        If the warehouse cannot be read.
     """
-    try:
-        name = scenario or recommend(live_figures(desk.warehouse)).scenario.name
-        order = asked.order(name, actor)
-        _refuse_unknown(desk, order.trained_on)
-    except WarehouseError as error:
-        raise unreadable(error) from error
+    name = scenario or recommend(live_figures(desk.warehouse)).scenario.name
+    order = asked.order(name, actor)
+    _refuse_unknown(desk, order.trained_on)
     # Two who ask at once must not both find the scope free.
     with desk.launching:
         _refuse_busy(desk, order.where)

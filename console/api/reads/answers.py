@@ -10,11 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from pydantic import BaseModel
 
-from console.api.problems import Problem
 from console.api.reads.kept import Kept
 from resources.warehouse import WarehouseError
 
-__all__ = ["Answers", "unreadable"]
+__all__ = ["Answers"]
 
 _MOST = 512
 _PATIENCE_S = 0.04
@@ -64,8 +63,8 @@ class Answers:
 
         Raises
         ------
-        Problem
-            503 if the warehouse cannot be read and nothing is known from before.
+        WarehouseError
+            If the warehouse cannot be read and nothing is known from before.
         """
         known, future = self._entry(key, make, version, slow=slow).look(self._generation)
         if future is None:
@@ -77,11 +76,8 @@ class Answers:
             done, _ = await asyncio.wait({waited}, timeout=_PATIENCE_S)
             if not done or isinstance(waited.exception(), WarehouseError):
                 return known
-        try:
-            # Whoever goes away leaves the others what they wait for.
-            return await asyncio.shield(waited)
-        except WarehouseError as error:
-            raise unreadable(error) from error
+        # Whoever goes away leaves the others what they wait for.
+        return await asyncio.shield(waited)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -106,12 +102,6 @@ class Answers:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return found
-
-
-def unreadable(error: WarehouseError) -> Problem:
-    """Return the problem of a warehouse that cannot be read now, such as while a step writes to it."""
-    headers = {"Retry-After": "5"}
-    return Problem(503, "warehouse-unavailable", str(error), title="No warehouse to read", headers=headers)
 
 
 def _noticed(future: asyncio.Future[bytes] | Future[bytes]) -> None:

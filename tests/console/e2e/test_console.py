@@ -68,6 +68,7 @@ def panel(page: Page, title: str) -> Locator:
 def settled(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_label("Reading")).to_have_count(0)
+    expect(page.locator(".mantine-Skeleton-root")).to_have_count(0)
 
 
 def episodes(world: Any, session: str) -> int:

@@ -26,7 +26,7 @@ describe("EventStreamParser", () => {
     for (let cut = 1; cut < STREAM.length; cut++) {
       expect(read([STREAM.slice(0, cut), STREAM.slice(cut)]), `cut at ${cut}`).toEqual(MESSAGES);
     }
-    expect(read([...STREAM])).toEqual(MESSAGES);
+    expect(read(Array.from(STREAM))).toEqual(MESSAGES);
   });
 
   it("tells nothing before the empty line", () => {
