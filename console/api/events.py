@@ -178,6 +178,9 @@ class Events:
             else:
                 # The position moves together with what is in the queues: who joins gets no event twice.
                 self._at = at
+                if told:
+                    # Whoever hears of it reads again at once, and is not to be answered from before it.
+                    self._desk.answers.moved()
                 for one in (*told, *self._news(found, at)):
                     self._tell(_written(one.kind, one.data, one.at))
             await asyncio.sleep(max(_EVERY_S - (time.monotonic() - began), _EVERY_S / 5))
