@@ -66,7 +66,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("written", WRONG)
+@pytest.mark.parametrize("written", WRONG, ids=range(len(WRONG)))
 def test_a_token_that_is_written_wrongly_is_refused_and_not_shown(written: str, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="role:name:sha256") as caught:
         ConsoleSettings(tokens=(written,))

@@ -48,6 +48,8 @@ export const resultsQuery = (session: string) =>
   queryOptions({
     queryKey: ["results", session],
     queryFn: () => answered(api.GET(`${ROOT}/scenarios/results/{id}`, { params: { path: { id: session } } })),
+    // Its end is pushed; should that be missed, it is found out all the same.
+    refetchInterval: ({ state }) => (state.data?.session.running ? 5_000 : false),
   });
 
 export const performanceQuery = (symbol: string) =>

@@ -13,7 +13,7 @@ const MOST_ROWS = 200;
 export function Chart(props: LineChartProps) {
   return (
     <figure className={styles.figure}>
-      <Suspense fallback={<Skeleton height={props.height ?? 220} />}>
+      <Suspense fallback={<Skeleton height={props.height ?? 220} role="status" aria-label="Reading" />}>
         <LineChart {...props} />
       </Suspense>
       <details className={styles.values}>

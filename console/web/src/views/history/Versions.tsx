@@ -36,7 +36,7 @@ export function Versions({ scope }: { scope: string | null }) {
           <>
             <Compare rows={rows} />
             <Panel title="Versions" flush>
-              <Rows rows={rows} />
+              <Rows rows={rows} first={versions.hasNextPage ? null : (scope ?? "global")} />
               <More query={versions} />
             </Panel>
           </>
@@ -46,7 +46,8 @@ export function Versions({ scope }: { scope: string | null }) {
   );
 }
 
-function Rows({ rows }: { rows: VersionRow[] }) {
+/** The versions; where nothing precedes them, the defaults of the scope stand below as what all began with. */
+function Rows({ rows, first }: { rows: VersionRow[]; first: string | null }) {
   const [back, setBack] = useState<{ scope: string; version: number; expected: number } | null>(null);
   const standing = (scope: string) => rows.find((row) => row.scope === scope && row.in_force)?.version;
   return (
@@ -89,6 +90,26 @@ function Rows({ rows }: { rows: VersionRow[] }) {
             </td>
           </tr>
         ))}
+        {first !== null && (
+          <tr>
+            <th scope="row">{versionName(0)}</th>
+            <td>{scopeName(first)}</td>
+            <td colSpan={4} className="muted">
+              in force before anything was changed
+            </td>
+            <td>
+              <Button
+                size="compact-xs"
+                variant="default"
+                disabled={standing(first) === undefined}
+                aria-label="Roll back to the defaults"
+                onClick={() => setBack({ scope: first, version: 0, expected: standing(first) ?? 0 })}
+              >
+                Roll back to them
+              </Button>
+            </td>
+          </tr>
+        )}
       </Table>
       {back !== null && (
         <ChangeDialog

@@ -8,6 +8,7 @@ import { Moment } from "../../parts/Moment";
 import { Panel } from "../../parts/Panel";
 import { Read } from "../../parts/Read";
 import { Table } from "../../parts/Table";
+import styles from "./Newest.module.css";
 
 const ROWS = 6;
 
@@ -31,8 +32,10 @@ export function Newest() {
                     {inWords(row.kind)}
                     {row.scope !== null && <p className="muted small">{scopeName(row.scope)}</p>}
                   </th>
-                  <td>
-                    {row.actor}: {row.reason}
+                  <td className={styles.why}>
+                    <p>
+                      {row.actor}: {row.reason}
+                    </p>
                   </td>
                 </tr>
               ))}

@@ -30,7 +30,12 @@ export function ByVersion({ rows }: { rows: VersionPerformance[] }) {
           <Num>{row.trades}</Num>
           <Num>
             {percent(row.win_rate, 0)}
-            <span className="muted"> ({percent(row.low, 0)} to {percent(row.high, 0)})</span>
+            {row.trades > 0 && (
+              <span className="muted">
+                {" "}
+                ({percent(row.low, 0)} to {percent(row.high, 0)})
+              </span>
+            )}
           </Num>
           <Num tone={row.net_return < 0 ? "bad" : "good"}>{signedPercent(row.net_return, 2)}</Num>
           <Num>{percent(row.costs, 2)}</Num>
