@@ -115,6 +115,8 @@ def _applied(
 def apply_session(store: ParameterStore, session: str, *, actor: str, reason: str) -> JournalEntry:
     """Put into force what an ended session promoted, such as one that was run as a shadow.
 
+    What compares it with the parameters before ends with that: it has become what is compared with.
+
     Raises
     ------
     StoreError
@@ -132,4 +134,9 @@ def apply_session(store: ParameterStore, session: str, *, actor: str, reason: st
         raise StoreError(
             f"session {session} ended as {record.status} and promoted nothing; there is nothing to apply"
         )
-    return _applied(store, session, record.scope, found, actor=actor, reason=reason)
+    entry = _applied(store, session, record.scope, found, actor=actor, reason=reason)
+    for experiment in store.experiments.running():
+        if experiment.session == session:
+            why = f"its candidate came into force as version {entry.version}"
+            store.experiments.stop(experiment.id, actor=actor, reason=why)
+    return entry

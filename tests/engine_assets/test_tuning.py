@@ -254,6 +254,8 @@ def test_a_shadow_leaves_the_parameters_and_runs_beside_them(
     entry = apply_session(store, record.id, actor="ann", reason="the shadow did well")
     assert (entry.state, entry.version) == ("applied", 1)
     assert store.in_force().parameters == experiment.candidate
+    assert store.experiments.get(experiment.id).state == "stopped"
+    assert not store.experiments.running(), "the scope is free for the next"
 
 
 def test_a_run_that_finds_somebody_else_at_work_says_who(settings: Settings, store: ParameterStore) -> None:

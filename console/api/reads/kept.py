@@ -83,7 +83,7 @@ class Kept(Generic[Value]):
             looked = time.monotonic()
             version = object() if self._version is None else self._version()
             before = self._made
-            same = before is not None and before.generation >= generation and before.version == version
+            same = before is not None and before.version == version
             value = before.value if same and before is not None else self._make()
             with self._lock:
                 if self._made is None or self._made.at <= looked:
