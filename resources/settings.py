@@ -114,10 +114,7 @@ _DEMO = Profile(
 # Everything once, as small as it can be: what end-to-end tests run.
 _SMOKE = _DEMO.model_copy(
     update={
-        "simulated_days": 345,
-        "calibrate_days": 45,
-        "test_days": 30,
-        "boosting_rounds": 40,
+        "simulated_days": 450,
         "bootstrap_draws": 200,
         "ctgan_updates": 10,
         "agent_starts": 8,

@@ -128,7 +128,14 @@ def test_nothing_outlives_its_holder(tmp_path: Path, how: signal.Signals) -> Non
     ],
 )
 def test_the_one_that_ends_is_named_with_its_last_words(tmp_path: Path, last: str, told: str) -> None:
-    code = f"import os, signal, sys\nprint('no room left', flush=True)\n{last}"
+    log = str(tmp_path / "one.log")
+    code = f"""
+import os, pathlib, signal, sys, time
+while len(pathlib.Path({log!r}).read_text().split()) < 2:
+    time.sleep(0.01)
+print('no room left', flush=True)
+{last}
+"""
     with (
         Services([python("one", PARENT), python("two", code, lambda: False)], tmp_path) as both,
         pytest.raises(ServiceError, match=rf"{told}; the end of .*two\.log:\n  no room left"),

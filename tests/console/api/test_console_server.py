@@ -177,7 +177,8 @@ def test_it_ends_when_asked_to_though_somebody_listens_and_goes_on_where_it_was(
             with suppress(httpx.HTTPError):
                 for _ in stream.iter_raw():
                     pass
-            assert process.wait(20) == -signal.SIGTERM  # which it sends itself once all is closed
+            # Once all is closed it sends itself the signal, unless the interpreter has ended before.
+            assert process.wait(20) in (0, -signal.SIGTERM)
             assert time.monotonic() - began < 5
             assert process.stderr is not None
             assert b"Traceback" not in process.stderr.read()
