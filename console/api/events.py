@@ -181,10 +181,8 @@ class Events:
                 if told:
                     # Whoever hears of it reads again at once, and is not to be answered from before it.
                     self._desk.answers.moved()
-                # One send for each client, however much has happened.
-                chunks = [_written(one.kind, one.data, one.at) for one in (*told, *self._news(found, at))]
-                if chunks:
-                    self._tell(b"".join(chunks))
+                for one in (*told, *self._news(found, at)):
+                    self._tell(_written(one.kind, one.data, one.at))
             await asyncio.sleep(max(_EVERY_S - (time.monotonic() - began), _EVERY_S / 5))
 
     def _step(self, start: Position) -> tuple[list[Happened], Position, Status]:
@@ -236,7 +234,6 @@ class Events:
             await asyncio.sleep(_DECISIONS_EVERY_S)
 
     def _tell(self, chunk: bytes) -> None:
-        """Send what is written out to everybody."""
         farewell = _written("reset", ResetEvent(why="you were too slow; read everything anew"), self._at)
         for client in list(self._clients):
             if not client.send(chunk, farewell):
