@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-from console.api.problems import Problem
 from console.api.reads.changed import value_changes
+from console.api.reads.pages import checked_cursor, page
 from console.api.schemas.experiments import Experiment, ExperimentRow, Observation, Verdict
 from console.api.schemas.wire import Page
 from engine.tuning.parameters import DEFAULTS
@@ -18,24 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["experiment", "experiments", "stop"]
 
-_ID = re.compile(r"[0-9a-f]{32}")
-
 
 def experiments(store: ParameterStore, limit: int, before: str | None) -> Page[ExperimentRow]:
     """Read a page of experiments."""
-    if before is not None and not _ID.fullmatch(before):
-        raise Problem(
-            422,
-            "invalid-request",
-            f"before = {before!r} must be what the page before gave as next",
-            title="Not possible as asked for",
-            parameter="before",
-        )
-    found = store.experiments.recent(limit + 1, before=before)
-    return Page(
-        items=[_row(one, store) for one in found[:limit]],
-        next=found[limit - 1].id if len(found) > limit else None,
-    )
+    found = store.experiments.recent(limit + 1, before=checked_cursor(before))
+    return page(found, limit, lambda one: _row(one, store))
 
 
 def experiment(store: ParameterStore, which: str) -> Experiment:

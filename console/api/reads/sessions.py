@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from console.api.dagster_runs import Seen
 from console.api.problems import Problem
 from console.api.reads.changed import value_changes
 from console.api.reads.history import row_of
+from console.api.reads.pages import checked_cursor, page
 from console.api.schemas.sessions import (
     EpisodeRow,
     Episodes,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["episode_row", "episodes", "results", "session_row", "sessions", "version"]
 
 _MOST_EPISODES = 10_000
-_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def version(desk: Desk) -> Hashable:
@@ -48,20 +47,9 @@ def version(desk: Desk) -> Hashable:
 
 def sessions(desk: Desk, scenario: str | None, limit: int, before: str | None) -> Page[SessionRow]:
     """Read a page of sessions."""
-    if before is not None and not _ID.fullmatch(before):
-        raise Problem(
-            422,
-            "invalid-request",
-            f"before = {before!r} must be what the page before gave as next",
-            title="Not possible as asked for",
-            parameter="before",
-        )
-    found = desk.store.sessions.recent(limit + 1, before=before, scenario=scenario)
+    found = desk.store.sessions.recent(limit + 1, before=checked_cursor(before), scenario=scenario)
     seen, now = desk.runs.seen(), desk.store.sessions.ledger.now()
-    return Page(
-        items=[session_row(record, desk, seen, now) for record in found[:limit]],
-        next=found[limit - 1].id if len(found) > limit else None,
-    )
+    return page(found, limit, lambda record: session_row(record, desk, seen, now))
 
 
 def session_row(record: SessionRecord, desk: Desk, seen: Seen, now: datetime) -> SessionRow:
