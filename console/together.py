@@ -23,7 +23,7 @@ from engine.errors import EngineError
 __all__ = ["main", "services"]
 
 _HOST = "127.0.0.1"
-_START_S = 180.0
+_START_S = 330.0
 _MAKE_HINT = "make ui takes CONSOLE_PORT=3011 DAGSTER_PORT=3010"
 _WATCH_S = 0.5
 _HEARTBEATS = "{ instance { daemonHealth { allDaemonStatuses { required lastHeartbeatTime } } } }"

@@ -174,15 +174,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with Services(made.dagster, made.folder / "logs") as running:
         made.serve()
         try:
-            running.start(within=180.0)
+            running.start(within=330.0)
             yield made
         finally:
             made.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as the system has it."""
+    """Chromium as the system has it; its loop runs on this thread, where other modules run loops of their own."""
     path = Path(os.environ.get("ENGINE_CHROMIUM", "/usr/bin/chromium"))
     if not path.is_file():
         pytest.skip(f"there is no Chromium at {path}; ENGINE_CHROMIUM can name another place")
