@@ -17,10 +17,12 @@ from engine.errors import NotEnoughDataError
 from engine.evaluation.improvements import Improvements
 from engine.evaluation.splits import Split, Window
 
-__all__ = ["BAR", "AblationSetup"]
+__all__ = ["BAR", "CODE_VERSION", "AblationSetup"]
 
 BAR = timedelta(hours=1)
 """Bars that the features are meant for."""
+CODE_VERSION = "1"
+"""Raised by hand when a world, an agent or a cell would come out otherwise; older ones are then not used."""
 _WARMUP_DAYS = 52
 """Before the training window: what the regimes and the longest feature need."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from engine.ablation.setup import AblationSetup
+from engine.ablation.setup import CODE_VERSION, AblationSetup
 from engine.ablation.system import run
 from engine.ablation.world_files import SIMULATOR, content_of
 from engine.evaluation.ablation import design
@@ -15,9 +15,6 @@ from engine.evaluation.ablation_cells import Cell, CellFolder, Outcomes, run_cel
 from engine.evaluation.improvements import IMPROVEMENTS, Improvement
 
 __all__ = ["AblationStudy"]
-
-_CODE_VERSION = "1"
-"""Raised by hand when a cell would score otherwise; finished cells of older code are then run anew."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,7 @@ class AblationStudy:
 
     def version(self, folder: Path) -> str:
         """All that scores depend on besides a cell: code, setup, and recorded data where it takes part."""
-        return "-".join(
-            [_CODE_VERSION, self.setup.fingerprint, *(content_of(folder, w) for w in self.worlds)]
-        )
+        return "-".join([CODE_VERSION, self.setup.fingerprint, *(content_of(folder, w) for w in self.worlds)])
 
     def run(
         self, folder: Path, *, workers: int = 1, progress: Callable[[int, int, Cell], None] | None = None

@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from engine.ablation.agents import agent_decisions, tradable
 from engine.ablation.confidence import Stated, calibrated, raw_statement, right
 from engine.ablation.engines import followed
 from engine.ablation.inputs import visible
@@ -22,7 +23,7 @@ from engine.ablation.overlay import (
 )
 from engine.ablation.scores import account_scores, calibration_score, learning_scores, match_score
 from engine.ablation.setup import AblationSetup
-from engine.ablation.training import SystemTraining, decide, train_agent
+from engine.ablation.training import AgentDecisions
 from engine.ablation.world import World
 from engine.ablation.world_files import world_of
 from engine.agents.tape import MarketTape
@@ -66,31 +67,26 @@ def run(cell: Cell, setup: AblationSetup, folder: str) -> Scores:
     cell : Cell
     setup : AblationSetup
     folder : str
-        Where prepared worlds are kept.
+        Where prepared worlds are kept, and what agents decided in them.
     """
     torch.set_num_threads(1)
     on = Improvements.only(*cell.variant.enabled)
     world = world_of(Path(folder), cell.world, cell.seed, setup)
-    system = train_agent(world, on, setup, cell.seed)
-    return scores_of(world, system, trade(world, system, on, setup, cell.seed), on, setup)
+    agent = agent_decisions(Path(folder), cell, world, setup)
+    return scores_of(world, agent, trade(world, agent, on, setup, cell.seed), on, setup)
 
 
-def trade(world: World, system: SystemTraining, on: Improvements, setup: AblationSetup, seed: int) -> Trading:
+def trade(world: World, agent: AgentDecisions, on: Improvements, setup: AblationSetup, seed: int) -> Trading:
     """Decide on every bar after the training: whom to follow, how sure that is, and what is left of it.
 
     A position is ``share of the account x sentiment gate (guard x Fear & Greed x confidence x decided)``;
     a factor whose improvement is off is 1, and shares are equal. Nothing on a bar depends on a later one.
     """
-    split = world.split
-    rows = world.rows.filter(
-        pl.col("ts").is_between(split.calibrate.start, split.test.end, closed="left")
-        & pl.col("volatility").is_not_null()
-    )
-    tape, decided, confidence = decide(system, rows)
+    rows, decided, confidence = tradable(world), agent.position, agent.confidence
     if on.bandit:
         decided, confidence = followed(visible(rows, on), decided, confidence, cost=setup.cost, seed=seed)
     stated = (
-        calibrated(rows, decided, confidence, split, setup.horizon)
+        calibrated(rows, decided, confidence, world.split, setup.horizon)
         if on.conformal
         else raw_statement(decided, confidence)
     )
@@ -102,11 +98,11 @@ def trade(world: World, system: SystemTraining, on: Improvements, setup: Ablatio
     if on.sentiment_gate:
         wanted = sentiment_gate(rows, wanted, setup.gates)
     share = risk_shares(rows, world.rows) if on.risk_budget else equal_shares(rows)
-    return Trading(rows, tape, decided, stated, share * wanted)
+    return Trading(rows, MarketTape.from_frame(rows, ()), decided, stated, share * wanted)
 
 
 def scores_of(
-    world: World, system: SystemTraining, trading: Trading, on: Improvements, setup: AblationSetup
+    world: World, agent: AgentDecisions, trading: Trading, on: Improvements, setup: AblationSetup
 ) -> Scores:
     """Score what was held in the test window; what is not defined is left out."""
     test = world.split.test
@@ -123,5 +119,5 @@ def scores_of(
         ),
         **calibration_score(trading.stated.probability[place], right(judged, trading.decided[place])),
         **(match_score(judged, float(usual or 0.0)) if on.pattern_matcher else {}),  # type: ignore[arg-type]
-        **learning_scores(system.trained.report, setup.target_reward, system.decisions_per_second),
+        **learning_scores(agent.report, setup.target_reward, agent.decisions_per_second),
     }

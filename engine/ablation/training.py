@@ -28,9 +28,19 @@ from engine.agents.tape import MarketTape
 from engine.agents.training_data import TrainingData
 from engine.evaluation.improvements import Improvements
 
-__all__ = ["EqualCapacityPipeline", "SystemTraining", "decide", "equal_capacity", "train_agent"]
+__all__ = [
+    "AgentDecisions",
+    "EqualCapacityPipeline",
+    "SystemTraining",
+    "decide",
+    "equal_capacity",
+    "learnt_with",
+    "train_agent",
+]
 
 Floats = NDArray[np.float64]
+
+_LEARNT_WITH = ("adaptive_lr", "prioritized_replay", "options", "experts", "curriculum", "synthetic_panic")
 
 _OF_WIDTH: Mapping[tuple[bool, bool], Callable[[int, int, int], Policy]] = {
     (False, False): ActorCritic,
@@ -86,10 +96,35 @@ class SystemTraining:
     decisions_per_second: float
 
 
+@dataclass(frozen=True)
+class AgentDecisions:
+    """What an agent decided on every bar after its training, and how the training went.
+
+    Parameters
+    ----------
+    position, confidence : ndarray, shape (N,)
+        What it holds, a fraction of a symbol's share, and the probability that its policy gave to that.
+    report : DataFrame
+        Evaluations of the training, columns `engine.agents.pipeline.REPORT`.
+    decisions_per_second : float
+        Of processor time, while it was trained.
+    """
+
+    position: Floats
+    confidence: Floats
+    report: pl.DataFrame
+    decisions_per_second: float
+
+
+def learnt_with(on: Improvements) -> Improvements:
+    """Switches that the training itself sees; others reach the agent by its features, or not at all."""
+    return Improvements.only(*(key for key in on.enabled if key in _LEARNT_WITH))
+
+
 def train_agent(world: World, on: Improvements, setup: AblationSetup, seed: int) -> SystemTraining:
     """Train on the training window alone."""
     features = agent_features(world, on)
-    pipeline = EqualCapacityPipeline(setup.pipeline(on, seed))
+    pipeline = EqualCapacityPipeline(setup.pipeline(learnt_with(on), seed))
     began = time.process_time()
     trained = pipeline.train(
         world.rows.filter(world.split.train.mask()),
@@ -103,18 +138,15 @@ def train_agent(world: World, on: Improvements, setup: AblationSetup, seed: int)
     return SystemTraining(trained, features, last["update"] * last["decisions"] / spent)
 
 
-def decide(system: SystemTraining, rows: pl.DataFrame) -> tuple[MarketTape, Floats, Floats]:
-    """Let the agent decide on every bar after its training, from flat on the first.
-
-    Returns
-    -------
-    tape : MarketTape
-        Of the rows, one for one.
-    position, confidence : ndarray, shape (N,)
-        What it holds, a fraction of a symbol's share, and the probability that its policy gave to that.
-    """
+def decide(system: SystemTraining, rows: pl.DataFrame) -> AgentDecisions:
+    """Let the agent decide on every bar after its training, from flat on the first."""
     agent = system.trained.agent
     tape = MarketTape.from_frame(rows, system.features, system.trained.data.scaler)
     made = greedy_decisions(agent.policy, tape, agent.config.environment, agent.device)
     levels = np.array(agent.config.environment.levels)
-    return tape, levels[made.level], made.confidence.cpu().numpy().astype(np.float64)
+    return AgentDecisions(
+        levels[made.level],
+        made.confidence.cpu().numpy().astype(np.float64),
+        system.trained.report,
+        system.decisions_per_second,
+    )

@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from engine.ablation.setup import AblationSetup
+from engine.ablation.setup import CODE_VERSION, AblationSetup
 from engine.ablation.world import World, prepare_world
 from engine.agents.market_rows import MarketRows, simulated_market_rows
 from engine.errors import DataError
 from engine.evaluation.splits import Split, Window
 
-__all__ = ["RECORDED", "SIMULATOR", "content_of", "load_world", "market_of", "save_world", "world_of"]
+__all__ = [
+    "RECORDED",
+    "SIMULATOR",
+    "content_of",
+    "in_one_step",
+    "load_world",
+    "market_of",
+    "save_world",
+    "world_of",
+]
 
 SIMULATOR, RECORDED = "simulator", "recorded"
 _PARTS = ("train", "calibrate", "test")
@@ -34,7 +45,9 @@ def world_of(folder: Path, name: str, seed: int, setup: AblationSetup) -> World:
         Of the market, if it is simulated, and of what is fitted.
     setup : AblationSetup
     """
-    made_from = hashlib.sha256((setup.fingerprint + content_of(folder, name)).encode()).hexdigest()
+    made_from = hashlib.sha256(
+        (CODE_VERSION + setup.fingerprint + content_of(folder, name)).encode()
+    ).hexdigest()
     place = folder / f"{name}-{seed}-{made_from[:16]}"
     if not place.is_dir():
         save_world(prepare_world(market_of(folder, name, seed, setup), setup, seed), place)
@@ -65,12 +78,24 @@ def market_of(folder: Path, name: str, seed: int, setup: AblationSetup) -> Marke
     return MarketRows(pl.read_parquet(_recorded(folder)), pl.DataFrame())
 
 
-def save_world(world: World, place: Path) -> None:
-    """Write a world in one step; where another process was faster, its files stay."""
+@contextmanager
+def in_one_step(place: Path) -> Iterator[Path]:
+    """Yield a new folder that becomes the place; where another process was faster, its files stay."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as part:
-        new = Path(part) / "world"
+        new = Path(part) / "new"
         new.mkdir()
+        yield new
+        try:
+            new.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
+
+
+def save_world(world: World, place: Path) -> None:
+    """Write a world in one step; where another process was faster, its files stay."""
+    with in_one_step(place) as new:
         world.rows.write_parquet(new / "rows.parquet")
         if world.synthetic is not None:
             world.synthetic.write_parquet(new / "synthetic.parquet")
@@ -86,11 +111,6 @@ def save_world(world: World, place: Path) -> None:
             },
         }
         (new / "world.json").write_text(json.dumps(facts, indent=1))
-        try:
-            new.rename(place)
-        except OSError:
-            if not place.is_dir():
-                raise
 
 
 def load_world(place: Path) -> World:

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 import torch
 
+from engine.ablation.agents import tradable
 from engine.ablation.setup import AblationSetup
-from engine.ablation.training import SystemTraining, train_agent
+from engine.ablation.training import AgentDecisions, decide, train_agent
 from engine.ablation.world import World, prepare_world
 from engine.agents.market_rows import MarketRows, simulated_market_rows
 from engine.evaluation.improvements import Improvements
@@ -71,6 +72,6 @@ def world(prepared: World) -> World:
 
 
 @pytest.fixture(scope="session")
-def base(world: World, setup: AblationSetup) -> SystemTraining:
-    """The agent of the base system."""
-    return train_agent(world, Improvements.none(), setup, SEED)
+def base(world: World, setup: AblationSetup) -> AgentDecisions:
+    """What the agent of the base system decided."""
+    return decide(train_agent(world, Improvements.none(), setup, SEED), tradable(world))

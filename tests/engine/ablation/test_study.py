@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
-from engine.ablation import world_files
+from engine.ablation import agents, world_files
+from engine.ablation.agents import load_decisions, save_decisions
 from engine.ablation.study import AblationStudy
-from engine.ablation.system import run
+from engine.ablation.system import run, scores_of, trade
+from engine.ablation.training import train_agent
 from engine.ablation.world_files import RECORDED, load_world, save_world, world_of
 from engine.errors import DataError, NotEnoughDataError
 from engine.evaluation.ablation import Variant
 from engine.evaluation.ablation_cells import Cell
+from engine.evaluation.improvements import Improvements
 
 SEED = 7
 
@@ -72,13 +76,52 @@ def test_a_market_that_is_too_short_says_what_is_needed(market, setup):
         setup.split(first, first + setup.purge)
 
 
-def test_a_cell_runs_in_a_prepared_world(world, setup, tmp_path, monkeypatch):
+@pytest.fixture
+def cell_scores(world, setup, tmp_path, monkeypatch):
+    """Run a cell with some improvements in the prepared world."""
     monkeypatch.setattr(world_files, "prepare_world", lambda *_: world)
     monkeypatch.setattr(world_files, "simulated_market_rows", lambda *_: None)
-    scores = run(Cell(Variant("base", ()), "simulator", SEED), setup, str(tmp_path))
-    assert {"net_return", "volatility", "calibration_error", "learning_speed", "training_speed"} <= set(
-        scores
-    )
+
+    def scores(*enabled):
+        return run(Cell(Variant(" ".join(enabled), enabled), "simulator", SEED), setup, str(tmp_path))
+
+    return scores
+
+
+def test_a_cell_runs_in_a_prepared_world(cell_scores):
+    expected = {"net_return", "volatility", "calibration_error", "learning_speed", "training_speed"}
+    assert expected <= set(cell_scores())
+
+
+def test_an_agent_is_trained_once_for_all_systems_that_differ_in_what_follows(
+    cell_scores, world, setup, base, tmp_path, monkeypatch
+):
+    trainings = []
+
+    def train(*arguments):
+        trainings.append(arguments[1].enabled)
+        return train_agent(*arguments)
+
+    monkeypatch.setattr(agents, "train_agent", train)
+    of_the_system = ("bandit", "conformal", "changepoint_guard", "risk_budget", "sentiment_gate")
+    plain, *others = (cell_scores(*on) for on in ((), *((key,) for key in of_the_system), ("curriculum",)))
+    assert trainings == [(), ("curriculum",)]
+    for key, scores in zip(of_the_system, others, strict=False):
+        on = Improvements.only(key)
+        alone = scores_of(world, base, trade(world, base, on, setup, SEED), on, setup)
+        # A training's speed is that of the machine at its time; all else is as if trained for this cell.
+        assert {**scores, "training_speed": None} == {**alone, "training_speed": None}
+        assert scores["training_speed"] == plain["training_speed"]
+
+
+def test_broken_decisions_say_so(base, tmp_path):
+    save_decisions(base, tmp_path / "agent")
+    kept = load_decisions(tmp_path / "agent")
+    np.testing.assert_array_equal(kept.position, base.position)
+    assert_frame_equal(kept.report, base.report)
+    (tmp_path / "agent" / "report.parquet").unlink()
+    with pytest.raises(DataError, match="delete it to train the agent again"):
+        load_decisions(tmp_path / "agent")
 
 
 def test_failed_cells_are_shown(setup, tmp_path):

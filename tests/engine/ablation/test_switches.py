@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.ablation.agents import tradable
 from engine.ablation.system import scores_of, trade
-from engine.ablation.training import train_agent
+from engine.ablation.training import decide, train_agent
 from engine.evaluation.improvements import IMPROVEMENTS, Improvements
 
 SEED = 7
 OF_THE_SYSTEM = ("bandit", "conformal", "changepoint_guard", "risk_budget", "sentiment_gate")
+
+
+def trained(world, on, setup):
+    return decide(train_agent(world, on, setup, SEED), tradable(world))
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +26,11 @@ def without(world, setup, base):
 @pytest.mark.parametrize("key", IMPROVEMENTS)
 def test_a_switch_changes_what_is_held(key, world, setup, base, without):
     on = Improvements.only(key)
-    system = base if key in OF_THE_SYSTEM else train_agent(world, on, setup, SEED)
-    held = trade(world, system, on, setup, SEED)
+    agent = base if key in OF_THE_SYSTEM else trained(world, on, setup)
+    held = trade(world, agent, on, setup, SEED)
     inside = (world.split.test.start <= held.rows["ts"]).to_numpy()
     assert not np.array_equal(held.position[inside], without.position[inside])
-    assert scores_of(world, system, held, on, setup) != scores_of(
+    assert scores_of(world, agent, held, on, setup) != scores_of(
         world, base, without, Improvements.none(), setup
     )
 
@@ -45,8 +50,8 @@ def test_patterns_are_scored_where_they_are_looked_at(world, setup, base, withou
 
 
 def test_every_variant_makes_the_same_number_of_decisions(world, setup, base):
-    curriculum = train_agent(world, Improvements.only("curriculum"), setup, SEED)
-    made = [one.trained.report.select("update", "decisions").tail(1).rows() for one in (base, curriculum)]
+    curriculum = trained(world, Improvements.only("curriculum"), setup)
+    made = [one.report.select("update", "decisions").tail(1).rows() for one in (base, curriculum)]
     assert made[0] == made[1]
 
 
@@ -54,8 +59,8 @@ def test_the_same_cell_twice_is_the_same(world, setup):
     on = Improvements.only("bandit", "prioritized_replay", "risk_budget")
 
     def once():
-        system = train_agent(world, on, setup, SEED)
-        scores = scores_of(world, system, trade(world, system, on, setup, SEED), on, setup)
+        agent = trained(world, on, setup)
+        scores = scores_of(world, agent, trade(world, agent, on, setup, SEED), on, setup)
         return {name: score for name, score in scores.items() if name != "training_speed"}
 
     assert once() == once()

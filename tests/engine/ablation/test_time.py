@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from engine.ablation.agents import tradable
 from engine.ablation.system import trade
-from engine.ablation.training import train_agent
+from engine.ablation.training import decide, train_agent
 from engine.ablation.world import PATTERNS, prepare_world
 from engine.evaluation.improvements import Improvements
 from engine.features.catalogue import CATALOGUE
@@ -31,8 +32,10 @@ def test_what_was_held_stays_when_the_future_changes(world, setup):
     )
     # Labels that end later are of the future too.
     other = other.with_columns(label=pl.when(pl.col("label_end") >= moment).then(0.0).otherwise("label"))
-    seen = trade(world, system, on, setup, SEED)
-    changed = trade(replace(world, rows=other), system, on, setup, SEED)
+    seen, changed = (
+        trade(each, decide(system, tradable(each)), on, setup, SEED)
+        for each in (world, replace(world, rows=other))
+    )
     before = (seen.rows["ts"] < moment).to_numpy()
     np.testing.assert_array_equal(seen.position[before], changed.position[before])
     np.testing.assert_array_equal(seen.decided[before], changed.decided[before])
