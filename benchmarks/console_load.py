@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import polars as pl
+import uvloop
 
 from benchmarks.console_load_client import Measured, load
 from console.services import Services
@@ -240,7 +241,7 @@ def main() -> None:
     if options.train:
         return train(options.train)
     if options.client:
-        return asyncio.run(crowd(options.client, options.pages, options.rate))
+        return uvloop.run(crowd(options.client, options.pages, options.rate))
     if options.cores:
         os.sched_setaffinity(0, range(options.cores))
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}

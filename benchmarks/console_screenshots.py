@@ -1,19 +1,23 @@
 """Pictures of every view of the console, light and dark, on a desktop and on a phone.
 
-Run from the project root: ``python -m benchmarks.console_screenshots --url http://127.0.0.1:3001``, with the
-console running, such as by ``make ui``, and data in its warehouse. Needs Chromium (``ENGINE_CHROMIUM``). The
-pictures are written to ``docs/console``, with few colours, so that they stay small.
+Run from the project root, with the console running, such as by ``make ui``, and data in its warehouse::
+
+    python -m benchmarks.console_screenshots --url http://127.0.0.1:3001 --whole --out docs/console
+
+Without an address it starts one on a small simulated market. Needs Chromium (``ENGINE_CHROMIUM``). The
+pictures have few colours, so that they stay small.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import os
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+
+from benchmarks.console_world import CHROMIUM, CHROMIUM_ARGUMENTS, console
 
 VIEWS = ("overview", "scenarios", "training", "parameters", "performance", "experiments", "history")
 SCREENS: dict[str, ViewportSize] = {
@@ -23,8 +27,7 @@ SCREENS: dict[str, ViewportSize] = {
 SCHEMES = ("light", "dark")
 START = "start"
 """The dialog in which a training is asked for, over the scenarios."""
-_COLOURS, _PATIENCE_MS = 128, 60_000
-_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+_COLOURS, _PATIENCE_MS = 256, 60_000
 
 
 def settled(page: Page) -> None:
@@ -38,7 +41,7 @@ def settled(page: Page) -> None:
 def keep(png: bytes, path: Path) -> None:
     """Write a picture with a palette."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    few = picture.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few = picture.quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
 
 
@@ -67,16 +70,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--url", default="http://127.0.0.1:3001")
-    parser.add_argument("--out", type=Path, default=Path("docs/console"))
+    parser.add_argument("--url", help="of a console that runs; by default one is started")
+    parser.add_argument("--out", type=Path, default=Path("data/console_screenshots"), help="folder")
     parser.add_argument("--whole", action="store_true", help="whole pages instead of what a screen shows")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=_PATIENCE_MS)
-    with sync_playwright() as playwright:
-        path = os.environ.get("ENGINE_CHROMIUM", "/usr/bin/chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        shoot(browser, options.url.rstrip("/"), options.out, whole=options.whole)
+    with console(options.url) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        shoot(browser, url, options.out, whole=options.whole)
         browser.close()
     sizes = [file.stat().st_size for file in sorted(options.out.glob("*.png"))]
     print(f"{len(sizes)} pictures in {options.out}, {sum(sizes) / 1e6:.1f} MB")

@@ -50,33 +50,16 @@ def serve(host: str | None = None, port: int | None = None) -> None:
 def _server(access: ConsoleSettings) -> uvicorn.Server:
     from console.api.app import create_app
     from console.api.desk import Desk
+    from console.api.server import server, settle
     from resources.settings import load_settings
 
-    app = create_app(Desk.open(load_settings(), access))
+    app = create_app(Desk.open(load_settings(), access), loaded=settle)
     if not access.token_hashes():
         click.echo("no token is configured: whoever is on this machine is an operator", err=True)
     elif not access.on_loopback:
         click.echo("tokens travel as they are: let TLS end in front of the console", err=True)
     click.echo(f"http://{access.host}:{access.port}", err=True)
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=access.host.strip("[]"),
-            port=access.port,
-            # The parser that bounds the size of a request's head.
-            http="h11",
-            h11_max_incomplete_event_size=16_384,
-            ws="none",
-            limit_concurrency=1_000,
-            timeout_keep_alive=15,
-            timeout_graceful_shutdown=5,
-            # Whom a request comes from is not for the request to say.
-            proxy_headers=False,
-            server_header=False,
-            access_log=False,
-            log_level="warning",
-        )
-    )
+    return server(app, access)
 
 
 def _said(error: Exception) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ __all__ = ["PREFIX", "create_app"]
 PREFIX = "/api/rl-training"
 
 
-def create_app(desk: Desk, *, static: Path = STATIC) -> FastAPI:
+def create_app(desk: Desk, *, static: Path = STATIC, loaded: Callable[[], None] | None = None) -> FastAPI:
     """Return the application that works with these things.
 
     Parameters
@@ -33,6 +34,8 @@ def create_app(desk: Desk, *, static: Path = STATIC) -> FastAPI:
         confirmed.
     static : Path
         Folder of the built page.
+    loaded : callable, optional
+        Called once all that takes long to load is there.
     """
     paths = [getattr(route, "path", "") for router in ROUTERS for route in router.routes]
     app = FastAPI(
@@ -43,8 +46,10 @@ def create_app(desk: Desk, *, static: Path = STATIC) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan,
-        middleware=guards(desk.access, desk.store, PREFIX, paths, static),
+        # Nobody collects it, and to find that out with every request takes as long as a guard does.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        lifespan=partial(_lifespan, loaded=loaded),
+        middleware=guards(desk.access, desk.store, desk.answers, PREFIX, paths, static),
     )
     app.state.desk = desk
     app.state.confirmations = Confirmations()
@@ -57,11 +62,13 @@ def create_app(desk: Desk, *, static: Path = STATIC) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, loaded: Callable[[], None] | None) -> AsyncIterator[None]:
     desk: Desk = app.state.desk
     # Libraries come with the first look at the warehouse: nobody's first page is to wait for them.
     desk.watch.health()
-    desk.answers.slow_pool.submit(scenarios, desk)
+    first = desk.answers.slow_pool.submit(scenarios, desk)
+    if loaded is not None:
+        first.add_done_callback(lambda _: loaded())
     yield
     desk.close()
 

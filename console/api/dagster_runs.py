@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,22 +21,35 @@ from engine_assets.tuning_order import TuneOrder
 from engine_jobs.tuning_job import OPTIMIZE, run_config
 from resources.parameter_store import Scope
 
-__all__ = ["ACTIVE", "ACTOR_TAG", "SCENARIO_TAG", "SCOPE_TAG", "SESSION_TAG", "DagsterRuns", "Run", "Seen"]
+__all__ = [
+    "ACTIVE",
+    "ACTOR_TAG",
+    "CANCELING",
+    "SCENARIO_TAG",
+    "SCOPE_TAG",
+    "SESSION_TAG",
+    "DagsterRuns",
+    "Run",
+    "Seen",
+]
 
 SCENARIO_TAG, SCOPE_TAG, ACTOR_TAG = "engine/scenario", "engine/scope", "engine/actor"
 
+CANCELING = "CANCELING"
 ACTIVE: Mapping[str, str] = {
     "QUEUED": "queued",
     "NOT_STARTED": "queued",
     "MANAGED": "queued",
     "STARTING": "starting",
     "STARTED": "started",
-    "CANCELING": "canceling",
+    CANCELING: "canceling",
 }
 """States of a run that has not ended, in the words of the API."""
 
 _TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 _SEEN_EVERY_S, _KNOWN_RUNS, _MOST_ACTIVE = 1.5, 200, 500
+_STARTS_WITHIN_S = 60.0
+"""Its web server starts together with the console, and takes longer."""
 
 _RUN = "runId status creationTime runConfigYaml tags { key value }"
 _RUNS = f"""
@@ -114,14 +128,15 @@ class Seen:
 
     Parameters
     ----------
-    reachable : bool
+    reachable : bool or None
+        None while it has not answered yet and may be starting.
     detail : str or None
         What to do where it is not reachable.
     runs : tuple of Run
         Those that have not ended, and the newest of the others.
     """
 
-    reachable: bool
+    reachable: bool | None
     detail: str | None = None
     runs: tuple[Run, ...] = field(default=())
 
@@ -152,6 +167,7 @@ class DagsterRuns:
         self._client = httpx.Client(timeout=_TIMEOUT, transport=transport, trust_env=False)
         self._pool = ThreadPoolExecutor(1, "dagster")
         self._seen = Kept(self._look, self._pool, fresh_s=_SEEN_EVERY_S)
+        self._began, self._answered = time.monotonic(), False
 
     def close(self) -> None:
         """Let go of connections and of the thread."""
@@ -171,7 +187,7 @@ class DagsterRuns:
             Longest wait for what it says now.
         """
         found = self._seen.soon(within_s) or self._seen.soon(_TIMEOUT.connect or 0.0)
-        return found or Seen(False, f"{self.url} has not answered yet")
+        return found or Seen(self._starting(), f"{self.url} has not answered yet")
 
     def active(self) -> list[Run]:
         """Ask for the runs that have not ended, the newest first.
@@ -241,11 +257,17 @@ class DagsterRuns:
             # A run may wait in the queue while hundreds begin after it.
             older = [run for run in self.active() if run.id not in known]
         except Problem as problem:
-            return Seen(False, problem.detail)
+            return Seen(self._starting(), problem.detail)
         except Exception:
             _log.exception("what %s said cannot be read", self.url)
             return Seen(False, f"{self.url} gave an answer that cannot be read; see the console's log")
+        self._answered = True
         return Seen(True, None, (*newest, *older))
+
+    def _starting(self) -> bool | None:
+        """Return None as long as silence may mean that it is starting."""
+        early = time.monotonic() - self._began < _STARTS_WITHIN_S
+        return None if early and not self._answered else False
 
     def _runs(self, of: Mapping[str, Any], limit: int) -> list[Run]:
         answer = self._ask(_RUNS, {"filter": of, "limit": limit})["runsOrError"]

@@ -52,6 +52,17 @@ class _Client:
         self.part(farewell)
         return False
 
+    async def due(self) -> list[bytes]:
+        """Wait until there is something, and return all that there is; nothing once the stream is closed."""
+        chunks, chunk = [], await self.queue.get()
+        while chunk is not None:
+            chunks.append(chunk)
+            if self.queue.empty():
+                return chunks
+            chunk = self.queue.get_nowait()
+        self.queue.put_nowait(None)  # for whoever asks again
+        return chunks
+
     def part(self, farewell: bytes | None = None) -> None:
         """Close the stream, whatever waits."""
         while not self.queue.empty():
@@ -74,6 +85,7 @@ class Events:
         self._clients: set[_Client] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._at = Position(0)
+        self._standing: Status  # as it was at that position, or later; known once somebody listens
         self._stages: dict[str, str] = {}
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
@@ -84,7 +96,7 @@ class Events:
         """Return the answer that streams, from the event with this id on."""
         ending = anyio.Event()
         return EventSourceResponse(
-            self.stream(last, ending),
+            self._pieces(last, ending),
             ping=_HEARTBEAT_S,
             send_timeout=_SEND_TIMEOUT_S,
             shutdown_event=ending,
@@ -92,31 +104,46 @@ class Events:
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def stream(
-        self, last: str | None = None, ending: anyio.Event | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    async def stream(self, last: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield events as they are written out: first where everything stands, then what was missed.
 
         Parameters
         ----------
         last : str, optional
             Id of the last event that the client knows.
-        ending : Event, optional
-            Ends the stream, such as where the server ends.
         """
+        async with contextlib.aclosing(self._due(last)) as due:
+            async for chunks in due:
+                for chunk in chunks:
+                    yield chunk
+
+    async def _pieces(self, last: str | None, ending: anyio.Event) -> AsyncGenerator[bytes, None]:
+        """Yield what is to be sent at once: with hundreds of clients it is the sending that costs."""
+        async with contextlib.aclosing(self._due(last, ending)) as due:
+            async for chunks in due:
+                yield b"".join(chunks)
+
+    async def _due(
+        self, last: str | None, ending: anyio.Event | None = None
+    ) -> AsyncGenerator[list[bytes], None]:
+        """Yield the events that are due, all of them at a time, until the server ends."""
         client = _Client(asyncio.get_running_loop())
         parting = None if ending is None else asyncio.ensure_future(_parting(client, ending))
         try:
             async with self._joining:
                 await self._awake()
+                if self._closed:
+                    return
                 # From here on the queue gets what comes after this position.
                 self._clients.add(client)
-                here, start = self._at, None if last is None else Position.parse(last)
-            yield _RETRY
-            for chunk in await self._read(self._welcome, start, here, last):
-                yield chunk
-            while (chunk := await client.queue.get()) is not None:
-                yield chunk
+                here, standing = self._at, self._standing
+            yield [_RETRY]
+            if last is None:
+                yield [_written("status", standing, here)]
+            else:
+                yield await self._read(self._missed, last, here, standing)
+            while chunks := await client.due():
+                yield chunks
         finally:
             self._clients.discard(client)
             if parting is not None:
@@ -142,6 +169,7 @@ class Events:
         for task in self._tasks:
             task.cancel()
         self._at = await self._read(present, self._desk.store, await self._read(self._now))
+        self._standing = await self._read(status, self._desk)
         self._stages, self._told, self._told_at = {}, {}, 0.0
         self._tasks = [loop.create_task(self._follow()), loop.create_task(self._follow_decisions())]
 
@@ -152,18 +180,20 @@ class Events:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._desk.answers.pool, function, *arguments)
 
-    def _welcome(self, start: Position | None, here: Position, last: str | None) -> list[bytes]:
+    def _missed(self, last: str, here: Position, standing: Status) -> list[bytes]:
         """Write out where everything stands, and what a client that comes back has missed."""
-        chunks = [_written("status", status(self._desk), here if start is None else start)]
-        if last is None:
-            return chunks
+        start = Position.parse(last)
         try:
             if start is None:
                 raise TooFarError(f"{last[:80]!r} is no id of this stream")
             missed = list(happened(self._desk.store, start, here))
         except (TooFarError, EngineError) as why:
-            return [_written("reset", ResetEvent(why=f"too much was missed ({why})"), here), *chunks[:1]]
-        return [*chunks, *(_written(one.kind, one.data, one.at) for one in missed)]
+            reset = ResetEvent(why=f"too much was missed ({why})")
+            return [_written("reset", reset, here), _written("status", standing, here)]
+        return [
+            _written("status", standing, start),
+            *(_written(one.kind, one.data, one.at) for one in missed),
+        ]
 
     async def _follow(self) -> None:
         """Read what happens while somebody listens, and tell everybody."""
@@ -176,11 +206,11 @@ class Events:
             except Exception:
                 _log.exception("the event stream stands still")
             else:
-                # The position moves together with what is in the queues: who joins gets no event twice.
-                self._at = at
                 if told:
                     # Whoever hears of it reads again at once, and is not to be answered from before it.
-                    self._desk.answers.moved()
+                    await self._desk.answers.renew()
+                # The position moves together with what is in the queues: who joins gets no event twice.
+                self._at, self._standing = at, found
                 for one in (*told, *self._news(found, at)):
                     self._tell(_written(one.kind, one.data, one.at))
             await asyncio.sleep(max(_EVERY_S - (time.monotonic() - began), _EVERY_S / 5))

@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from console.api.page import Page
 from console.api.problems import Problems
+from console.api.reads.answers import Answers
 from console.api.security.admission import Admission
 from console.api.security.audit import Audit
 from console.api.security.bodies import Bodies
@@ -17,13 +18,19 @@ from console.api.security.headers import SecurityHeaders
 from console.api.security.idempotency import Idempotency
 from console.api.security.origins import Hosts, Origins
 from console.api.settings import ConsoleSettings
+from console.api.shortcut import Shortcut
 from resources.parameter_store import ParameterStore
 
 __all__ = ["guards"]
 
 
 def guards(
-    access: ConsoleSettings, store: ParameterStore, prefix: str, paths: Iterable[str], static: Path
+    access: ConsoleSettings,
+    store: ParameterStore,
+    answers: Answers,
+    prefix: str,
+    paths: Iterable[str],
+    static: Path,
 ) -> list[Middleware]:
     """Return the middleware of an API, the outermost first.
 
@@ -32,6 +39,8 @@ def guards(
     access : ConsoleSettings
     store : ParameterStore
         Holds the history and the answers to requests with a key.
+    answers : Answers
+        What the views were answered last.
     prefix : str
         What the paths of the API begin with.
     paths : iterable of str
@@ -50,6 +59,7 @@ def guards(
         Middleware(Admission, settings=access),
         Middleware(Bodies, settings=access),
         Middleware(Idempotency, requests=store.requests),
+        Middleware(Shortcut, answers=answers),
     ]
 
 

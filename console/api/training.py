@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from console.api.dagster_runs import Run
+from console.api.dagster_runs import CANCELING, Run
 from console.api.problems import Problem
 from console.api.schemas.orders import Order, Started, StartScenario, Stopped
+from engine.errors import EngineError
 from engine.tuning.recommender import recommend
 from engine_assets.tuning_inputs import live_figures
 from resources.parameter_store import BusyError, Scope
@@ -18,10 +20,11 @@ from resources.parameter_store.sessions import SessionRecord
 if TYPE_CHECKING:
     from console.api.desk import Desk
 
-__all__ = ["GRACE_S", "start", "stop"]
+__all__ = ["GRACE_S", "start", "stop", "terminating_overdue"]
 
 GRACE_S = 30.0
 """A session that was asked to stop has so many seconds to end its episode before its run is terminated."""
+_LOOK_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -96,19 +99,49 @@ def _stop_session(desk: Desk, session: str, reason: str, actor: str) -> Stopped:
         run = desk.runs.of_session(session)
     if run is None:
         return _stopped(session, None, "stopping", "it ends after its episode; what is in force stays so")
-    timer = threading.Timer(GRACE_S, _terminate, (desk, session, run.id))
-    timer.daemon = True
-    timer.start()
     why = f"it ends after its episode, at the latest in {GRACE_S:g} s; what is in force stays in force"
     return _stopped(session, run.id, "stopping", why)
 
 
-def _terminate(desk: Desk, session: str, run: str) -> None:
+@contextlib.contextmanager
+def terminating_overdue(desk: Desk) -> Iterator[None]:
+    """Meanwhile, terminate the runs of sessions that go on for longer after they were asked to stop.
+
+    Who was asked when stands in the store: a console that is started again goes on with it.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=_terminate_overdue, args=(desk, over), name="overdue", daemon=True)
+    thread.start()
     try:
-        if desk.store.sessions.get(session).running:
-            desk.runs.terminate(run)
-    except Exception:
-        _log.exception("run %s of session %s was asked to stop and could not be terminated", run, session)
+        yield
+    finally:
+        over.set()
+
+
+def _terminate_overdue(desk: Desk, over: threading.Event) -> None:
+    failed: set[str] = set()
+    while not over.wait(_LOOK_EVERY_S):
+        try:
+            late = [record for record in desk.store.sessions.running() if _overdue(desk, record)]
+        except EngineError as error:
+            _log.warning("whether a session is to be terminated is not known: %s", error)
+            continue
+        for record in late:
+            try:
+                run = desk.runs.of_session(record.id)
+                if run is not None and run.active and run.state != CANCELING:
+                    desk.runs.terminate(run.id)
+                    desk.answers.moved()
+            except Exception:
+                if record.id not in failed and not over.is_set():
+                    _log.exception("session %s was asked to stop and cannot be terminated yet", record.id)
+                failed.add(record.id)
+
+
+def _overdue(desk: Desk, record: SessionRecord) -> bool:
+    if record.stop is None or _abandoned(desk, record):
+        return False
+    return (desk.store.sessions.ledger.now() - record.stop.at).total_seconds() >= GRACE_S
 
 
 def _stopped(session: str | None, run: str | None, outcome: str, detail: str) -> Stopped:

@@ -26,7 +26,7 @@ _COLUMNS = ", ".join(DecisionRow.model_fields)
 # Two symbols share a moment: the place of a row is both.
 _PAGE_SQL = f"""
 SELECT {_COLUMNS} FROM trading.live_decisions
-WHERE ($symbol IS NULL OR symbol = $symbol)
+WHERE ($symbol IS NULL OR symbol = $symbol) AND ($action IS NULL OR action = $action)
   AND ($ts IS NULL OR ts < $ts OR (ts = $ts AND symbol > $after))
 ORDER BY ts DESC, symbol LIMIT $limit
 """  # noqa: S608
@@ -40,7 +40,9 @@ GROUP BY symbol ORDER BY symbol
 """
 
 
-def decisions(warehouse: Warehouse, symbol: str | None, limit: int, before: str | None) -> Page[DecisionRow]:
+def decisions(
+    warehouse: Warehouse, symbol: str | None, action: str | None, limit: int, before: str | None
+) -> Page[DecisionRow]:
     """Read a page of decisions."""
     ts, after = _place(before)
     stored = warehouse.tables()
@@ -48,7 +50,7 @@ def decisions(warehouse: Warehouse, symbol: str | None, limit: int, before: str 
         return Page(items=[], next=None, missing=missing(TABLES, stored))
     if symbol is not None:
         symbol = as_stored(symbol, _decided(warehouse))
-    asked = {"symbol": symbol, "ts": ts, "after": after, "limit": limit + 1}
+    asked = {"symbol": symbol, "action": action, "ts": ts, "after": after, "limit": limit + 1}
     rows = [_row(row) for row in warehouse.frame(_PAGE_SQL, asked).iter_rows(named=True)]
     last = rows[limit - 1] if len(rows) > limit else None
     return Page(

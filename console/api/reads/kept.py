@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -35,6 +36,12 @@ class Kept(Generic[Value]):
         same. By default it is always made anew.
     fresh_s : float
         For so long nobody looks again.
+
+    Attributes
+    ----------
+    pool : Executor
+    asked_at : float
+        When somebody asked for it last, by the monotonic clock; for those who ask to say.
     """
 
     def __init__(
@@ -45,10 +52,17 @@ class Kept(Generic[Value]):
         version: Callable[[], Hashable] | None = None,
         fresh_s: float = 0.5,
     ) -> None:
-        self._make, self._pool, self._version, self._fresh_s = make, pool, version, fresh_s
+        self._make, self.pool, self._version, self._fresh_s = make, pool, version, fresh_s
+        self.asked_at = -math.inf
         self._lock = threading.Lock()
         self._made: _Made[Value] | None = None
         self._running: tuple[int, Future[Value]] | None = None
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was known to be as it is; infinite where it never was."""
+        made = self._made
+        return math.inf if made is None else time.monotonic() - made.at
 
     def look(self, generation: int = 0) -> tuple[Value | None, Future[Value] | None]:
         """Return what may be shown at once, and what will be made where that is missing or no longer fresh.
@@ -65,7 +79,7 @@ class Kept(Generic[Value]):
             if made is not None and time.monotonic() - made.at <= self._fresh_s:
                 return made.value, None
             if self._running is None or self._running[0] < generation:
-                self._running = generation, self._pool.submit(self._again, generation)
+                self._running = generation, self.pool.submit(self._again, generation)
             return None if made is None else made.value, self._running[1]
 
     def soon(self, within_s: float) -> Value | None:

@@ -18,10 +18,10 @@ __all__ = ["router"]
 router = APIRouter(tags=["parameters"])
 
 
-@router.get("/targets", operation_id="get_targets")
-async def get_targets(caller: Viewer) -> Targets:
+@router.get("/targets", operation_id="get_targets", response_model=Targets)
+async def get_targets(desk: TheDesk, caller: Viewer) -> Response:
     """Return the table of parameters with their bounds, and what each scenario may move."""
-    return read.TARGETS
+    return await shown(desk, ("targets",), lambda: read.TARGETS, version=lambda: None)
 
 
 @router.get("/parameters", operation_id="get_parameters", response_model=Parameters)

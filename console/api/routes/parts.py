@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from console.api.desk import Desk
 from console.api.security.confirmations import Confirmations
+from console.api.shortcut import Shown
 
 __all__ = ["Before", "Confirmed", "Limit", "TheConfirmations", "TheDesk", "shown"]
 
@@ -48,7 +49,7 @@ async def shown(
     ----------
     desk : Desk
     key : tuple
-        Names the answer.
+        Names the answer; it follows from the address that was asked for, and from nothing else.
     make : callable
         Makes it, in a thread.
     *tables : str
@@ -56,5 +57,5 @@ async def shown(
     version : callable, optional
         Returns what changes with all else that it rests on; by default it is always made anew.
     """
-    content = await desk.answers.get(key, make, desk.version_of(tables, version), slow=bool(tables))
-    return Response(content, media_type="application/json")
+    kept = desk.answers.kept(key, make, desk.version_of(tables, version), slow=bool(tables))
+    return Shown(await desk.answers.now(kept), kept)

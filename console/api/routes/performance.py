@@ -11,7 +11,7 @@ from console.api.reads import decisions as read_decisions
 from console.api.reads import performance as read
 from console.api.routes.parts import Before, Limit, TheDesk, shown
 from console.api.schemas.performance import DecisionRow, Performance, Symbols
-from console.api.schemas.wire import Page, SymbolName
+from console.api.schemas.wire import ActionName, Page, SymbolName
 from console.api.security.callers import Viewer
 
 __all__ = ["router"]
@@ -40,14 +40,15 @@ async def list_decisions(
     desk: TheDesk,
     caller: Viewer,
     symbol: Annotated[SymbolName | None, Query()] = None,
+    action: Annotated[ActionName | None, Query(description="Only decisions of this kind.")] = None,
     limit: Limit = 50,
     before: Before = None,
 ) -> Response:
     """Return decisions of the live algorithm, the newest first."""
     return await shown(
         desk,
-        ("decisions", symbol, limit, before),
-        lambda: read_decisions.decisions(desk.warehouse, symbol, limit, before),
+        ("decisions", symbol, action, limit, before),
+        lambda: read_decisions.decisions(desk.warehouse, symbol, action, limit, before),
         *read_decisions.TABLES,
     )
 

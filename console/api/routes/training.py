@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Body, FastAPI, Path
 
 from console.api import training
 from console.api.routes.parts import TheDesk
@@ -21,7 +23,14 @@ from console.api.security.callers import Operator
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["training"])
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    with training.terminating_overdue(app.state.desk):
+        yield
+
+
+router = APIRouter(tags=["training"], lifespan=_lifespan)
 
 
 @router.post("/start", operation_id="start_training", status_code=202)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from console.api.schemas.wire import Missing, Moment, Wire, example
+from console.api.schemas.wire import ActionName, Missing, Moment, Wire, example
 
 __all__ = [
     "CAVEAT",
@@ -109,7 +109,7 @@ class DecisionRow(Wire):
 
     symbol: str
     ts: Moment = Field(description="Open of the decision bar.")
-    action: str = Field(description="enter, hold or none.")
+    action: ActionName
     kind: str | None = Field(description="NEWS, BREAKOUT or REVERT.")
     side: int
     size: float | None

@@ -101,7 +101,9 @@ class ModelHealth(Wire):
 class DagsterHealth(Wire):
     """Whether runs can be launched."""
 
-    reachable: bool
+    reachable: bool | None = Field(
+        description="Null: it has not answered yet; the console began a moment ago, and it may be starting."
+    )
     url: str
     detail: str | None = Field(description="What to do where it is not.")
 

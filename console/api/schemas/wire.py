@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -18,12 +18,14 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from engine.regimes.names import REGIMES
+from engine.tuning.algorithm import TradeDecision
 from engine.tuning.parameters import PARAMETERS
 from engine.tuning.scenarios import SCENARIOS
 from engine_assets.tuning_order import TuneOrder
 from resources.parameter_store import Scope
 
 __all__ = [
+    "ActionName",
     "Asked",
     "Missing",
     "Moment",
@@ -114,6 +116,7 @@ Moment = datetime
 """ISO 8601 with Z."""
 LaterMoment = AwareDatetime
 """A moment that is posted must have a zone."""
+ActionName = Annotated[str, OneOf(get_args(get_type_hints(TradeDecision)["action"]))]
 ScenarioName = Annotated[str, OneOf(tuple(SCENARIOS))]
 ParameterName = Annotated[str, OneOf(tuple(PARAMETERS))]
 ScopeText = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,7 +18,7 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 
 _WRONG_AT_ONCE, _WRONG_PER_SECOND = 10, 0.1
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 
 
 class Admission:
@@ -67,7 +68,7 @@ class Admission:
 
     def _caller(self, headers: Headers, address: str) -> Caller:
         if not self._tokens:
-            if not _on_this_machine(address) or any(name in headers for name in _FORWARDED):
+            if not _on_this_machine(address) or any(name in _FORWARDED for name, _ in headers.raw):
                 raise unauthorized()
             return self._local
         sent = headers.getlist("authorization")
@@ -89,6 +90,7 @@ class Admission:
         return caller
 
 
+@lru_cache(maxsize=4_096)
 def _on_this_machine(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback

@@ -29,7 +29,8 @@ class Audit:
     """Middleware that records ``console.<action>`` before the answer is sent.
 
     Of a caller who asks for too much only the first refusal in a row is recorded. Headers, and so tokens and
-    confirmations, are never recorded; of the body its reason and its scope are.
+    confirmations, are never recorded; of the body its reason and its scope are, and of a change that is to be
+    confirmed the change's.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ class Audit:
             content["address"] = scope["client"][0]
         if state.get("replayed"):
             content["replayed"] = True
-        sent = state.get("content")
+        sent = _change(state.get("content"))
         try:
             await asyncio.to_thread(
                 self._store.record,
@@ -107,6 +108,11 @@ def _told(body: bytes) -> dict[str, Any]:
     if str(found.get("type", "")).startswith("urn:engine:problem:"):
         told["problem"] = found["type"].removeprefix("urn:engine:problem:")
     return told
+
+
+def _change(sent: object) -> object:
+    """Return what is asked for: the body, or the body that it asks a confirmation of."""
+    return sent["change"] if isinstance(sent, dict) and "change" in sent else sent
 
 
 def _reason(sent: object) -> str:

@@ -63,8 +63,9 @@ class Idempotency:
         Problem
             400 for a key that is none, 422 for one of another request, 409 while that is being executed.
         """
-        keys = Headers(scope=scope).getlist("idempotency-key") if scope["type"] == "http" else []
-        if not keys or scope["method"] in READING:
+        changing = scope["type"] == "http" and scope["method"] not in READING
+        keys = Headers(scope=scope).getlist("idempotency-key") if changing else []
+        if not keys:
             await self._app(scope, receive, send)
             return
         if len(keys) > 1 or _KEY.fullmatch(keys[0]) is None:

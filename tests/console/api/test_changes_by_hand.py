@@ -58,6 +58,18 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+def test_what_was_to_be_confirmed_stands_in_the_history_with_its_reason(
+    operator: TestClient, desk: Desk
+) -> None:
+    change = {"scope": "symbol:BTC/USDT", "name": "costCapBps", "value": 6, "reason": "thin books"}
+    body = {"action": "update-parameter", "change": change}
+    assert operator.post(f"{P}/confirmations", json=body).status_code == 201
+    [event] = desk.store.history()
+    assert (event.kind, event.reason, str(event.scope)) == (
+        "console.confirmations", "thin books", "symbol:BTC/USDT",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("action", CHANGES)
 def test_nothing_is_changed_without_a_confirmation(operator: TestClient, desk: Desk, action: str) -> None:
     committed(desk, socialGo=0.8)

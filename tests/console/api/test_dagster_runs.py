@@ -17,7 +17,8 @@ import dagster as dg
 import httpx
 import pytest
 
-from console.api.dagster_runs import DagsterRuns
+from console.api import dagster_runs
+from console.api.dagster_runs import DagsterRuns, Seen
 from console.api.problems import Problem
 from engine_assets.tuning import SESSION_TAG
 from engine_assets.tuning_order import TuneOrder
@@ -159,11 +160,27 @@ def test_what_does_not_answer_is_a_problem_that_says_how_to_start_it(answer: Any
     assert (problem.value.status, problem.value.kind) == (503, "dagster-unreachable")
 
 
-def test_what_cannot_be_reached_is_seen_as_that() -> None:
-    runs, _ = answering(httpx.ConnectError("refused"))
-    seen = runs.seen(5.0)
-    assert (seen.reachable, seen.runs) == (False, ())
+def look_again(runs: DagsterRuns) -> Seen:
+    """Once what was seen is no longer fresh."""
+    runs._seen._fresh_s = 0.0
+    return runs.seen(5.0)
+
+
+def test_what_does_not_answer_may_be_starting_and_is_then_seen_as_not_reachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs, _ = answering(httpx.ConnectError("refused"), httpx.ConnectError("refused"))
+    seen = look_again(runs)
+    assert (seen.reachable, seen.runs) == (None, ())
     assert "make ui" in str(seen.detail)
+    monkeypatch.setattr(dagster_runs, "_STARTS_WITHIN_S", 0.0)
+    assert look_again(runs).reachable is False
+
+
+def test_what_has_answered_before_is_not_starting() -> None:
+    runs, _ = answering(listed(), listed(), httpx.ConnectError("refused"))
+    assert look_again(runs).reachable is True
+    assert look_again(runs).reachable is False
 
 
 def test_an_order_goes_to_the_location_that_has_the_job() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -51,11 +52,15 @@ class Source:
         return Counted(n=self.reads)
 
 
+async def get(answers: Answers, key: object, read: Callable[[], Counted], *, slow: bool = False) -> bytes:
+    return await answers.now(answers.kept(key, read, slow=slow))
+
+
 def test_many_who_ask_at_once_are_answered_by_one_read(answers: Answers) -> None:
     source = Source()
 
     async def ask() -> list[bytes]:
-        return await asyncio.gather(*(answers.get("a", source.read) for _ in range(50)))
+        return await asyncio.gather(*(get(answers, "a", source.read) for _ in range(50)))
 
     assert set(asyncio.run(ask())) == {b'{"n":1}'}
     assert source.reads == 1
@@ -86,17 +91,17 @@ def test_whoever_has_written_sees_it_and_not_what_was_read_before(answers: Answe
     source = Source()
 
     async def story() -> None:
-        assert await answers.get("a", source.read) == b'{"n":1}'
-        assert await answers.get("a", source.read) == b'{"n":1}'
+        assert await get(answers, "a", source.read) == b'{"n":1}'
+        assert await get(answers, "a", source.read) == b'{"n":1}'
         answers.moved()
-        assert await answers.get("a", source.read) == b'{"n":2}'
+        assert await get(answers, "a", source.read) == b'{"n":2}'
         # A read that began before the write does not count for the time after it.
         source.gate.clear()
         answers.moved()
-        early = asyncio.ensure_future(answers.get("a", source.read))
+        early = asyncio.ensure_future(get(answers, "a", source.read))
         await asyncio.sleep(0.05)
         answers.moved()
-        late = asyncio.ensure_future(answers.get("a", source.read))
+        late = asyncio.ensure_future(get(answers, "a", source.read))
         await asyncio.sleep(0.05)
         source.gate.set()
         assert {await early, await late} == {b'{"n":3}', b'{"n":4}'}
@@ -105,17 +110,88 @@ def test_whoever_has_written_sees_it_and_not_what_was_read_before(answers: Answe
     asyncio.run(story())
 
 
+def test_what_others_wrote_is_made_before_anything_older_is_hidden(answers: Answers) -> None:
+    source, other = Source(), Source()
+
+    async def story() -> None:
+        assert [await get(answers, "a", source.read), await get(answers, "b", other.read)] == [b'{"n":1}'] * 2
+        source.gate.clear()
+        renewed = asyncio.ensure_future(answers.renew())
+        while other.reads < 2:
+            await asyncio.sleep(0.01)
+        # While it is being made, all get what there is.
+        assert await get(answers, "a", source.read) == b'{"n":1}'
+        source.gate.set()
+        await renewed
+        assert await get(answers, "a", source.read) == b'{"n":2}'
+        assert (source.reads, other.reads) == (2, 2)
+
+    asyncio.run(story())
+
+
+def test_what_was_begun_before_a_write_here_is_not_shown_after_it(answers: Answers) -> None:
+    source = Source()
+
+    async def story() -> None:
+        await get(answers, "a", source.read)
+        source.gate.clear()
+        renewed = asyncio.ensure_future(answers.renew())
+        await asyncio.sleep(0.05)
+        answers.moved()
+        late = asyncio.ensure_future(get(answers, "a", source.read))
+        await asyncio.sleep(0.05)
+        source.gate.set()
+        await renewed
+        assert json.loads(await late)["n"] > 1
+        assert source.reads == 3
+
+    asyncio.run(story())
+
+
+def test_what_nobody_asks_for_is_not_made_anew(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source()
+
+    async def story() -> None:
+        await get(answers, "a", source.read)
+        monkeypatch.setattr("console.api.reads.answers._ASKED_FOR_S", 0.0)
+        await answers.renew()
+        assert source.reads == 1
+        assert await get(answers, "a", source.read) == b'{"n":2}'
+
+    asyncio.run(story())
+
+
 def test_nobody_waits_for_what_takes_long_if_something_is_known(answers: Answers) -> None:
     source = Source()
 
     async def story() -> None:
-        await answers.get("a", source.read)
+        await get(answers, "a", source.read)
         await asyncio.sleep(0.6)
         source.gate.clear()
         began = time.monotonic()
-        assert await answers.get("a", source.read) == b'{"n":1}'
+        assert await get(answers, "a", source.read) == b'{"n":1}'
         assert time.monotonic() - began < 5  # and not as long as the gate is shut
         source.gate.set()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("slow", "shown"), [(False, b'{"n":2}'), (True, b'{"n":1}')])
+def test_what_nobody_asked_for_in_a_while_is_waited_for(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, slow: bool, shown: bytes
+) -> None:
+    monkeypatch.setattr("console.api.reads.answers._OLD_S", 0.5)
+    monkeypatch.setattr("console.api.reads.answers._PATIENCE_WITH_OLD_S", 20.0)
+    source = Source()
+
+    async def story() -> None:
+        await get(answers, "a", source.read, slow=slow)
+        await asyncio.sleep(0.6)
+        source.gate.clear()
+        asked = asyncio.create_task(get(answers, "a", source.read, slow=slow))
+        await asyncio.sleep(0.5)  # longer than anybody waits for what is not old
+        source.gate.set()
+        assert await asked == shown
 
     asyncio.run(story())
 
@@ -124,12 +200,12 @@ def test_a_warehouse_that_cannot_be_read_leaves_what_is_known(answers: Answers) 
     source = Source()
 
     async def story() -> None:
-        await answers.get("a", source.read, slow=True)
+        await get(answers, "a", source.read, slow=True)
         source.error = WarehouseError("held by a step")
         await asyncio.sleep(0.6)
-        assert await answers.get("a", source.read, slow=True) == b'{"n":1}'
+        assert await get(answers, "a", source.read, slow=True) == b'{"n":1}'
         with pytest.raises(WarehouseError, match="held by a step") as error:
-            await answers.get("b", source.read, slow=True)
+            await get(answers, "b", source.read, slow=True)
         assert problem_of(error.value).status == 503
 
     asyncio.run(story())
@@ -141,9 +217,9 @@ def test_any_other_error_is_told_and_asked_again(answers: Answers) -> None:
     async def story() -> None:
         source.error = ValueError("no such thing")
         with pytest.raises(ValueError, match="no such thing"):
-            await answers.get("a", source.read)
+            await get(answers, "a", source.read)
         source.error = None
-        assert await answers.get("a", source.read) == b'{"n":1}'
+        assert await get(answers, "a", source.read) == b'{"n":1}'
 
     asyncio.run(story())
 
@@ -151,7 +227,7 @@ def test_any_other_error_is_told_and_asked_again(answers: Answers) -> None:
 def test_only_so_many_answers_are_kept(answers: Answers) -> None:
     async def story() -> None:
         for number in range(600):
-            await answers.get(number, lambda: Counted(n=0))
+            await get(answers, number, lambda: Counted(n=0))
 
     asyncio.run(story())
     assert len(answers._kept) == 512

@@ -12,9 +12,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from console.api import training
+from console.api.app import create_app
 from console.api.dagster_runs import DagsterRuns, Run, Seen
 from console.api.desk import Desk
 from console.api.problems import Problem
+from console.api.security.callers import Role
 from engine_assets.tuning_order import TuneOrder
 from resources.warehouse import Warehouse
 
@@ -192,13 +194,56 @@ def test_a_session_is_asked_to_stop_and_its_run_terminated_after_a_grace(
     runs.add("11111111-1111-1111-1111-111111111111", session=held.id)
     response = operator.post(f"{P}/stop", json={"session": held.id, **WHY})
     assert (response.status_code, response.json()["outcome"]) == (200, "stopping")
-    assert held.stop_requested()
+    assert held.heartbeat()
     stop = desk.store.sessions.get(held.id).stop
     assert stop is not None
     assert (stop.actor, stop.reason) == ("ann", "to see")
     assert runs.runs[0].state == "STARTED"
     for _ in range(100):
         if runs.runs[0].state == "CANCELED":
+            break
+        time.sleep(0.05)
+    assert runs.runs[0].state == "CANCELED"
+
+
+def test_a_console_that_is_started_again_terminates_what_was_asked_to_stop_before(
+    runs: QueueOfRuns, desk: Desk, tokens: dict[Role, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authorized = {"Authorization": f"Bearer {tokens['operator']}"}
+    monkeypatch.setattr(training, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(training, "GRACE_S", 1.0)
+    held, other = begun(desk), begun(desk, "symbol:BTC/USDT")
+    for session in (held, other):
+        runs.add(f"{session.id[:8]}-1111-1111-1111-111111111111", session=session.id)
+    with TestClient(create_app(desk), "http://127.0.0.1:3001", headers=authorized) as first:
+        answer = first.post(f"{P}/stop", json={"session": held.id, **WHY})
+    assert answer.json()["outcome"] == "stopping"
+    time.sleep(1.2)
+    assert [run.state for run in runs.runs] == ["STARTED", "STARTED"], "nobody is there to terminate it"
+    again = Desk.open(desk.settings, desk.access)
+    again.runs = runs
+    with TestClient(create_app(again)):
+        for _ in range(100):
+            if not runs.runs[0].active:
+                break
+            time.sleep(0.05)
+    assert [run.state for run in runs.runs] == ["CANCELED", "STARTED"], "the other was not asked to stop"
+
+
+def test_what_cannot_be_terminated_yet_is_tried_again(
+    operator: TestClient, runs: QueueOfRuns, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "GRACE_S", 0.0)
+    monkeypatch.setattr(training, "_LOOK_EVERY_S", 0.05)
+    held = begun(desk)
+    runs.add("11111111-1111-1111-1111-111111111111", session=held.id)
+    runs.reachable = False
+    assert operator.post(f"{P}/stop", json={"session": held.id, **WHY}).json()["outcome"] == "stopping"
+    time.sleep(1.2)
+    assert runs.runs[0].state == "STARTED"
+    runs.reachable = True
+    for _ in range(100):
+        if not runs.runs[0].active:
             break
         time.sleep(0.05)
     assert runs.runs[0].state == "CANCELED"
@@ -242,7 +287,7 @@ def test_a_session_stops_without_dagster_too(operator: TestClient, runs: QueueOf
     held = begun(desk)
     runs.reachable = False
     assert operator.post(f"{P}/stop", json={"session": held.id, **WHY}).json()["outcome"] == "stopping"
-    assert held.stop_requested()
+    assert held.heartbeat()
 
 
 def test_a_session_whose_process_is_gone_is_ended(

@@ -124,7 +124,7 @@ class World:
         self.dagster = tuple(replace(each, environment=self.environment) for each in started[:2])
         self.console = replace(started[2], environment={**self.environment, **started[2].environment})
 
-    def serve(self, within: float = 60.0) -> None:
+    def serve(self, within: float = 240.0) -> None:
         """Start the console and wait until it answers."""
         environment = {**os.environ, **self.console.environment}
         with (self.folder / "console.log").open("ab") as log:
@@ -182,7 +182,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as the system has it; its loop runs on this thread, where other modules run loops of their own."""
+    """Chromium as the system has it; its loop runs on this thread, where other modules run their own."""
     path = Path(os.environ.get("ENGINE_CHROMIUM", "/usr/bin/chromium"))
     if not path.is_file():
         pytest.skip(f"there is no Chromium at {path}; ENGINE_CHROMIUM can name another place")

@@ -25,6 +25,13 @@ VIEWS = (
     "/history",
     "/nowhere",
 )
+# What the page is too narrow for: itself, and frames that scroll without saying so, or not by the keyboard.
+SIDEWAYS = """() => [...document.querySelectorAll("html, main *")].filter((node) => {
+  if (node.scrollWidth <= node.clientWidth + 1) return false;
+  const scrolls = ["auto", "scroll"].includes(getComputedStyle(node).overflowX);
+  const said = node.tabIndex === 0 && node.ariaLabel?.endsWith("scrolls sideways");
+  return node === document.documentElement || (scrolls && !said);
+}).map((node) => node.outerHTML.slice(0, 200))"""
 SYMBOL, EPISODES, NEW_BARS = "BTC/USDT", 10, 4
 # How long one waits before one gives up, in milliseconds: not how long it takes.
 _SOON, _LONG = 60_000.0, 240_000.0
@@ -177,11 +184,43 @@ def test_from_the_recommendation_to_the_rollback(page: Page, world: Any, killed:
     assert world.store.verify().intact
 
 
+@pytest.mark.parametrize("width", [1440, 390], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_view_is_accessible(page: Page, world: Any, scheme: Any) -> None:
+def test_every_view_is_accessible_and_none_scrolls_sideways(
+    page: Page, world: Any, scheme: Any, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
     for view in VIEWS:
         page.goto(f"{world.url}/{view}")
         settled(page)
+        for unfold in page.locator("summary:visible").all():
+            unfold.click()
         found = Axe().run(page)
         assert found.violations_count == 0, f"{view}: {found.generate_report()}"
+        assert page.evaluate(SIDEWAYS) == [], view
+
+
+def test_dialogs_fit_a_phone(page: Page, world: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    dialog = page.get_by_role("dialog")
+    for view, button in (("scenarios", "Start Quick tune"), ("parameters", "Hold costCapBps")):
+        page.goto(f"{world.url}/{view}")
+        page.get_by_role("button", name=button).click()
+        expect(dialog.get_by_label("Reason")).to_be_visible()
+        assert page.evaluate(SIDEWAYS) == [], button
+        assert dialog.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+    dialog.get_by_label("Reason").fill("to see")
+    dialog.get_by_role("button", name="Review").click()
+    expect(dialog.get_by_role("timer")).to_be_visible()
+    assert dialog.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+
+
+def test_colours_are_changed_without_what_the_policy_forbids(page: Page, world: Any) -> None:
+    """The page may say nothing of it; see the fixture."""
+    page.goto(world.url)
+    settled(page)
+    page.get_by_role("button", name="Use dark colours").click()
+    expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
+    page.get_by_role("button", name="Use light colours").click()
+    expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "light")

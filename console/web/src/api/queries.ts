@@ -2,6 +2,7 @@ import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
 import { addressed } from "../format/names";
 import { answered, api } from "./client";
+import type { DecisionRow } from "./types";
 
 const ROOT = "/api/rl-training";
 const PAGE = 25;
@@ -102,7 +103,11 @@ export const versionsQuery = (scope: string | null) =>
     answered(api.GET(`${ROOT}/versions`, { params: { query: { ...query, ...(scope !== null && { scope }) } } })),
   );
 
-export const decisionsQuery = (symbol: string | null) =>
-  paged(["decisions", symbol ?? ""], (query) =>
-    answered(api.GET(`${ROOT}/decisions`, { params: { query: { ...query, ...(symbol !== null && { symbol }) } } })),
+export const decisionsQuery = (symbol: string | null, action: DecisionRow["action"] | null) =>
+  paged(["decisions", symbol ?? "", action ?? ""], (query) =>
+    answered(
+      api.GET(`${ROOT}/decisions`, {
+        params: { query: { ...query, ...(symbol !== null && { symbol }), ...(action !== null && { action }) } },
+      }),
+    ),
   );

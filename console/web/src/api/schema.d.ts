@@ -888,8 +888,11 @@ export interface components {
              * @description What to do where it is not.
              */
             detail: string | null;
-            /** Reachable */
-            reachable: boolean;
+            /**
+             * Reachable
+             * @description Null: it has not answered yet; the console began a moment ago, and it may be starting.
+             */
+            reachable: boolean | null;
             /** Url */
             url: string;
         };
@@ -957,9 +960,9 @@ export interface components {
         DecisionRow: {
             /**
              * Action
-             * @description enter, hold or none.
+             * @enum {string}
              */
-            action: string;
+            action: "enter" | "hold" | "none";
             /** Arm */
             arm: string | null;
             /**
@@ -3718,6 +3721,8 @@ export interface operations {
         parameters: {
             query?: {
                 symbol?: string | null;
+                /** @description Only decisions of this kind. */
+                action?: ("enter" | "hold" | "none") | null;
                 /** @description Most items of a page. */
                 limit?: number;
                 /** @description What the page before gave as next. */

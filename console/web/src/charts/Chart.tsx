@@ -27,8 +27,8 @@ export function Chart(props: LineChartProps) {
 function Values({ label, x, series, time = false, write }: LineChartProps) {
   const first = Math.max(0, x.length - MOST_ROWS);
   return (
-    <div className={styles.table}>
-      <Table label={label} columns={[time ? "time (UTC)" : "episode", ...series.map(({ name }) => ({ name, figure: true }))]}>
+    <div className={styles.table} role="group" aria-label={`${label}, values`} tabIndex={0}>
+      <Table label={label} stacks={false} columns={[time ? "time (UTC)" : "episode", ...series.map(({ name }) => ({ name, figure: true }))]}>
         {x.slice(first).map((at, row) => (
           <tr key={at}>
             <th scope="row" className="number">

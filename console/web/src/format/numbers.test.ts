@@ -14,7 +14,7 @@ describe("numbers", () => {
 
   it("have a plus sign where that is asked for", () => {
     expect([signed(1.5), signed(-1.5), signed(0)]).toEqual(["+1.50", "−1.50", "0.00"]);
-    expect(signedPercent(0.0123, 2)).toBe("+1.23 %");
+    expect(signedPercent(0.0123, 2)).toBe("+1.23\u00a0%");
   });
 
   it("are a dash where there is none", () => {
@@ -31,7 +31,7 @@ describe("numbers", () => {
   });
 
   it("are small percentages that can still be told from zero", () => {
-    expect([-1.41e-6, 0, 0.0004].map((value) => signedSignificantPercent(value))).toEqual(["−0.00014 %", "0 %", "+0.040 %"]);
+    expect([-1.41e-6, 0, 0.0004].map((value) => signedSignificantPercent(value))).toEqual(["−0.00014\u00a0%", "0\u00a0%", "+0.040\u00a0%"]);
   });
 
   it("are p-values", () => {

@@ -1,5 +1,7 @@
 const MINUS = "\u2212";
 const NONE = "\u2013";
+/** Stays on the line of its number. */
+const PERCENT = "\u00a0%";
 
 type Maybe = number | null | undefined;
 
@@ -19,11 +21,11 @@ export function signed(value: Maybe, digits = 2): string {
 
 /** A fraction as a percentage. */
 export function percent(value: Maybe, digits = 1): string {
-  return value === null || value === undefined ? NONE : `${fixed(value * 100, digits)} %`;
+  return value === null || value === undefined ? NONE : `${fixed(value * 100, digits)}${PERCENT}`;
 }
 
 export function signedPercent(value: Maybe, digits = 1): string {
-  return value === null || value === undefined ? NONE : `${signed(value * 100, digits)} %`;
+  return value === null || value === undefined ? NONE : `${signed(value * 100, digits)}${PERCENT}`;
 }
 
 /** So many significant digits, without an exponent where that is readable. */
@@ -37,7 +39,7 @@ export function significant(value: Maybe, digits = 3): string {
 /** A fraction as a percentage with its sign and so many significant digits. */
 export function signedSignificantPercent(value: Maybe, digits = 2): string {
   if (value === null || value === undefined) return NONE;
-  return `${value > 0 ? "+" : value < 0 ? MINUS : ""}${significant(Math.abs(value) * 100, digits)} %`;
+  return `${value > 0 ? "+" : value < 0 ? MINUS : ""}${significant(Math.abs(value) * 100, digits)}${PERCENT}`;
 }
 
 /** A number as short as it can be written. */

@@ -8,7 +8,8 @@ const MOON = "M20 14A8 8 0 0 1 10 4a8 8 0 1 0 10 10z";
 
 /** Light or dark; until it is pressed, the page goes by the system. */
 export function SchemeToggle() {
-  const { setColorScheme } = useMantineColorScheme();
+  // Mantine would stop transitions meanwhile by a style element, which the policy of the page forbids.
+  const { setColorScheme } = useMantineColorScheme({ keepTransitions: true });
   const now = useComputedColorScheme("light");
   const other = now === "light" ? "dark" : "light";
   return (

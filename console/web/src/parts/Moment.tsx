@@ -12,9 +12,14 @@ interface Props {
 export function Moment({ at, hint = true, seconds = false }: Props) {
   const now = useNow(15_000);
   return (
-    <time dateTime={at} title={`${utc(at, true)} UTC`} className="number">
-      {utc(at, seconds)}
-      {hint && <span className="muted small"> · {relative(at, now)}</span>}
+    <time dateTime={at} title={`${utc(at, true)} UTC`}>
+      <span className="number">{utc(at, seconds)}</span>
+      {hint && (
+        <>
+          {" "}
+          <span className="muted small number">· {relative(at, now)}</span>
+        </>
+      )}
     </time>
   );
 }

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from console.api.guards import guards
 from console.api.problems import HANDLED, Problem, answer
+from console.api.reads.answers import Answers
 from console.api.security.callers import Operator, Role, Viewer
 from console.api.settings import ConsoleSettings
 from resources.parameter_store import ParameterStore
@@ -26,7 +27,7 @@ PREFIX = "/api/things"
 def counting_app(access: ConsoleSettings, store: ParameterStore, static: Path) -> FastAPI:
     """Routes that count how often they were executed."""
     paths = ["", "/{name}/mark", "/slow", "/refuse", "/fail", "/stream"]
-    app = FastAPI(middleware=guards(access, store, PREFIX, paths, static))
+    app = FastAPI(middleware=guards(access, store, Answers(), PREFIX, paths, static))
     app.state.done = done = Counter[str]()
     app.state.entered, app.state.proceed = asyncio.Event(), asyncio.Event()
     for error in HANDLED:

@@ -23,6 +23,15 @@ def test_a_call_is_recorded_with_who_what_why_and_what_came_of_it(serve: Any, st
     assert store.verify().intact
 
 
+def test_of_what_is_to_be_confirmed_the_reason_of_the_change_is_recorded(
+    serve: Any, store: ParameterStore
+) -> None:
+    serve().post(MARK, json={"action": "reset", "change": BODY})
+    (event,) = store.history()
+    assert (event.reason, event.scope) == ("to see", "symbol:BTC/USDT")
+    assert "swordfish" not in str(event)
+
+
 def test_an_answer_that_is_given_again_is_recorded_as_that(serve: Any, store: ParameterStore) -> None:
     client = serve()
     for _ in range(2):

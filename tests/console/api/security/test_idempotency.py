@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
+from console.api.security.callers import Caller
+from console.api.security.idempotency import Idempotency
 from resources.parameter_store import ParameterStore
 
 MARK = "/api/things/a/mark"
@@ -111,3 +116,38 @@ def test_reads_have_no_use_for_a_key(serve: Any) -> None:
     client = serve()
     for _ in range(2):
         assert "idempotent-replayed" not in client.get("/api/things", headers=keyed("k")).headers
+
+
+def executed(store: ParameterStore, status: int, *names: str) -> list[str]:
+    """Send the same request under one key, once by each caller; return by whom it was executed."""
+    done: list[str] = []
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        done.append(scope["state"]["caller"].name)
+        await Response("said", status)(scope, receive, send)
+
+    async def nothing() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def ignored(message: Message) -> None:
+        pass
+
+    guard = Idempotency(served, store.requests)
+    for name in names:
+        scope = {
+            "type": "http", "method": "POST", "path": "/x", "query_string": b"",
+            "headers": [(b"idempotency-key", b"k")], "state": {"caller": Caller(name, "operator")},
+        }  # fmt: skip
+        asyncio.run(guard(scope, nothing, ignored))
+    return done
+
+
+def test_a_key_belongs_to_one_caller(store: ParameterStore) -> None:
+    assert executed(store, 202, "ann", "bob", "ann") == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(("status", "count"), [(499, 2), (503, 2), (500, 1), (202, 1)])
+def test_what_could_not_be_done_for_now_is_done_when_it_is_sent_again(
+    store: ParameterStore, status: int, count: int
+) -> None:
+    assert len(executed(store, status, "ann", "ann")) == count

@@ -68,7 +68,7 @@ function Rows({ rows, shown }: { rows: ExperimentRow[]; shown: string }) {
           </td>
           <td>{versionName(row.baseline)}</td>
           <Num>{signedSignificantPercent(row.result?.effect)}</Num>
-          <td>{row.result === null ? "–" : <VerdictTag verdict={row.result.verdict} />}</td>
+          <td>{row.result !== null && <VerdictTag verdict={row.result.verdict} />}</td>
         </tr>
       ))}
     </Table>

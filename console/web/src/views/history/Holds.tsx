@@ -8,7 +8,7 @@ import { Empty } from "../../parts/Empty";
 import { Moment } from "../../parts/Moment";
 import { Panel } from "../../parts/Panel";
 import { Read } from "../../parts/Read";
-import { Num, Table } from "../../parts/Table";
+import { Num, Table, Words } from "../../parts/Table";
 
 /** What persons hold, in any scope. */
 export function Holds({ scope }: { scope: string | null }) {
@@ -33,7 +33,7 @@ export function Holds({ scope }: { scope: string | null }) {
                   <td>{scopeName(one.scope)}</td>
                   <Num>{plain(one.value)}</Num>
                   <td>{one.actor}</td>
-                  <td>{one.reason}</td>
+                  <Words>{one.reason}</Words>
                   <td>
                     <Moment at={one.since} />
                   </td>

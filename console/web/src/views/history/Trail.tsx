@@ -8,7 +8,7 @@ import { Moment } from "../../parts/Moment";
 import { More } from "../../parts/More";
 import { Panel } from "../../parts/Panel";
 import { Read } from "../../parts/Read";
-import { Table } from "../../parts/Table";
+import { Table, Words } from "../../parts/Table";
 import styles from "./History.module.css";
 
 /** The audit trail, the newest row first. */
@@ -44,17 +44,17 @@ function Row({ of }: { of: HistoryRow }) {
         <Moment at={of.at} seconds />
       </td>
       <th scope="row">{inWords(of.kind)}</th>
-      <td>{of.scope === null ? "" : scopeName(of.scope)}</td>
+      <td>{of.scope !== null && scopeName(of.scope)}</td>
       <td>{of.actor}</td>
-      <td className={styles.why}>{of.reason}</td>
-      <td className={styles.about}>
+      <Words className={styles.why}>{of.reason}</Words>
+      <Words className={styles.about}>
         {of.subject !== null && <code>{of.subject}</code>}
         <details>
           <summary>Content and hash</summary>
           <pre>{JSON.stringify(of.content, null, 1)}</pre>
           <code>{of.hash}</code>
         </details>
-      </td>
+      </Words>
     </tr>
   );
 }

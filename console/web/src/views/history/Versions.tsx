@@ -13,7 +13,7 @@ import { Moment } from "../../parts/Moment";
 import { More } from "../../parts/More";
 import { Panel } from "../../parts/Panel";
 import { Read } from "../../parts/Read";
-import { Table } from "../../parts/Table";
+import { Table, Words } from "../../parts/Table";
 import { Tag } from "../../parts/Tag";
 import { Compare } from "./Compare";
 import styles from "./History.module.css";
@@ -56,7 +56,7 @@ function Rows({ rows, first }: { rows: VersionRow[]; first: string | null }) {
         {rows.map((row) => (
           <tr key={row.version}>
             <th scope="row" className="number">
-              {row.version} {row.in_force && <Tag tone="good">in force</Tag>}
+              {versionName(row.version)} {row.in_force && <Tag tone="good">in force</Tag>}
             </th>
             <td>{scopeName(row.scope)}</td>
             <td>
@@ -71,12 +71,12 @@ function Rows({ rows, first }: { rows: VersionRow[]; first: string | null }) {
             <td>
               <Moment at={row.at} />
             </td>
-            <td className={styles.why}>
+            <Words className={styles.why}>
               {row.actor}: {row.reason}
-            </td>
-            <td className={styles.changes}>
+            </Words>
+            <Words className={styles.changes}>
               <Changes of={row} />
-            </td>
+            </Words>
             <td>
               <Button
                 size="compact-xs"

@@ -30,7 +30,7 @@ export function Headline({ status, market, readable }: Props) {
           session === undefined
             ? waiting === 0
               ? "nothing is queued"
-              : `${counted(waiting, "run")} queued`
+              : `${counted(waiting, "run")} about to begin`
             : `episode ${session.last_episode?.episode ?? 0} of ${session.episodes}, ${session.status}`
         }
       />

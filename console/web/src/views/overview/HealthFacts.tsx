@@ -60,12 +60,14 @@ export function HealthFacts({ health, readable }: { health: Health; readable: bo
       </li>
       <li>
         <h3>Dagster</h3>
-        {dagster.reachable ? <Tag tone="good">reachable</Tag> : <Tag tone="bad">not reachable</Tag>}
+        {dagster.reachable === null ? <Tag>starting</Tag> : dagster.reachable ? <Tag tone="good">reachable</Tag> : <Tag tone="bad">not reachable</Tag>}
         <p className="small">
           {dagster.reachable ? (
             <a href={dagster.url} target="_blank" rel="noreferrer">
               {dagster.url} <span aria-hidden="true">↗</span>
             </a>
+          ) : dagster.reachable === null ? (
+            `${dagster.url} has not answered yet; it takes longer to start than the console.`
           ) : (
             (dagster.detail ?? "Start it with: make ui")
           )}

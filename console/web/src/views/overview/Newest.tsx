@@ -7,7 +7,7 @@ import { Empty } from "../../parts/Empty";
 import { Moment } from "../../parts/Moment";
 import { Panel } from "../../parts/Panel";
 import { Read } from "../../parts/Read";
-import { Table } from "../../parts/Table";
+import { Table, Words } from "../../parts/Table";
 import styles from "./Newest.module.css";
 
 const ROWS = 6;
@@ -32,11 +32,11 @@ export function Newest() {
                     {inWords(row.kind)}
                     {row.scope !== null && <p className="muted small">{scopeName(row.scope)}</p>}
                   </th>
-                  <td className={styles.why}>
+                  <Words className={styles.why}>
                     <p>
                       {row.actor}: {row.reason}
                     </p>
-                  </td>
+                  </Words>
                 </tr>
               ))}
             </Table>

@@ -1,7 +1,7 @@
 import { Link } from "wouter";
 
 import type { Status } from "../../api/types";
-import { scopeName, short } from "../../format/names";
+import { capitalized, inWords, scopeName, short } from "../../format/names";
 import { Empty } from "../../parts/Empty";
 import { Moment } from "../../parts/Moment";
 import { RunLink } from "../../parts/RunLink";
@@ -41,7 +41,7 @@ export function Running({ status }: { status: Status }) {
         <li key={run.run_id}>
           <div className={styles.head}>
             <span>
-              {run.scenario ?? "training"} for {scopeName(run.scope)} <Tag tone="accent">{run.state}</Tag>
+              {capitalized(inWords(run.scenario ?? "training"))} for {scopeName(run.scope)} <Tag tone="accent">{run.state}</Tag>
             </span>
             <span className="row">
               <RunLink url={run.run_url} id={run.run_id} />

@@ -21,22 +21,23 @@ export function ParameterTable({ of, onHold, onLift }: Props) {
   return (
     <div className={styles.table}>
       <Table
-      label="Parameters in force"
-      columns={[
-        "parameter",
-        { name: "value", figure: true },
-        "unit",
-        "between its bounds",
-        { name: "default", figure: true },
-        { name: "difference", figure: true },
-        "source",
-        "by hand",
-      ]}
-    >
-      {of.items.map((one) => (
-        <Row key={one.name} of={one} scope={of.scope} onHold={onHold} onLift={onLift} />
-      ))}
-    </Table>
+        label="Parameters in force"
+        stacks={false}
+        columns={[
+          "parameter",
+          { name: "value", figure: true },
+          "unit",
+          "between its bounds",
+          { name: "default", figure: true },
+          { name: "difference", figure: true },
+          "source",
+          "by hand",
+        ]}
+      >
+        {of.items.map((one) => (
+          <Row key={one.name} of={one} scope={of.scope} onHold={onHold} onLift={onLift} />
+        ))}
+      </Table>
     </div>
   );
 }

@@ -28,13 +28,12 @@ export function ByVersion({ rows }: { rows: VersionPerformance[] }) {
             </p>
           </th>
           <Num>{row.trades}</Num>
-          <Num>
+          <Num wide>
             {percent(row.win_rate, 0)}
             {row.trades > 0 && (
-              <span className="muted">
-                {" "}
-                ({percent(row.low, 0)} to {percent(row.high, 0)})
-              </span>
+              <p className="muted small">
+                {percent(row.low, 0)} to {percent(row.high, 0)}
+              </p>
             )}
           </Num>
           <Num tone={row.net_return < 0 ? "bad" : "good"}>{signedPercent(row.net_return, 2)}</Num>

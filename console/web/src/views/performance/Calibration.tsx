@@ -30,7 +30,7 @@ export function Calibration({ of }: { of: Judged }) {
             </g>
           ))}
         </svg>
-        <Table label="Bins of confidence" columns={[{ name: "confidence", figure: true }, { name: "gained (95 %)", figure: true }, { name: "trades", figure: true }]}>
+        <Table label="Bins of confidence" stacks={false} columns={[{ name: "confidence", figure: true }, { name: "gained (95 %)", figure: true }, { name: "trades", figure: true }]}>
           {of.bins.map(({ confidence, gained, low, high, trades }) => (
             <tr key={confidence}>
               <Num>{fixed(confidence)}</Num>

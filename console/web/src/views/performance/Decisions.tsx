@@ -11,14 +11,16 @@ import { Empty } from "../../parts/Empty";
 import { More } from "../../parts/More";
 import { Panel } from "../../parts/Panel";
 import { Read } from "../../parts/Read";
-import { Num, Table } from "../../parts/Table";
+import { Num, Table, Words } from "../../parts/Table";
 import { Tag } from "../../parts/Tag";
 import styles from "./Decisions.module.css";
 
+const SHOWN = { all: "All", enter: "Entries", hold: "Positions held" } as const;
+
 /** Decisions with the figures that they were judged by, the newest first. */
 export function Decisions({ symbol }: { symbol: string | null }) {
-  const decisions = useInfiniteQuery(decisionsQuery(symbol));
-  const [shown, setShown] = useState("all");
+  const [action, setAction] = useState<keyof typeof SHOWN>("all");
+  const decisions = useInfiniteQuery(decisionsQuery(symbol, action === "all" ? null : action));
   return (
     <Panel
       title="Decisions"
@@ -27,28 +29,22 @@ export function Decisions({ symbol }: { symbol: string | null }) {
         <SegmentedControl
           size="xs"
           aria-label="Which decisions"
-          value={shown}
-          onChange={setShown}
-          data={[
-            { value: "all", label: "All" },
-            { value: "enter", label: "Entries" },
-          ]}
+          value={action}
+          onChange={setAction}
+          data={Object.entries(SHOWN).map(([value, label]) => ({ value: value as keyof typeof SHOWN, label }))}
         />
       }
     >
       <Read query={decisions} lines={8}>
         {({ pages }) => {
-          const all = pages.flatMap((page) => page.items);
-          const rows = all.filter((row) => shown === "all" || row.action === shown);
+          const rows = pages.flatMap((page) => page.items);
+          if (rows.length === 0) {
+            const title = action === "all" ? "Nothing was decided yet." : "No such decision was made.";
+            return <Empty title={title} missing={pages[0]?.missing ?? []} />;
+          }
           return (
             <>
-              {all.length === 0 ? (
-                <Empty title="Nothing was decided yet." missing={pages[0]?.missing ?? []} />
-              ) : rows.length === 0 ? (
-                <Empty title={`No entry among the newest ${all.length} decisions.`}>Show more to look further back.</Empty>
-              ) : (
-                <Rows rows={rows} />
-              )}
+              <Rows rows={rows} />
               <More query={decisions} />
             </>
           );
@@ -76,7 +72,11 @@ function Rows({ rows }: { rows: DecisionRow[] }) {
     >
       {rows.map((row) => (
         <tr key={`${row.symbol} ${row.ts}`}>
-          <td className="number">{utc(row.ts)}</td>
+          <td>
+            <time dateTime={row.ts} className="number">
+              {utc(row.ts)}
+            </time>
+          </td>
           <th scope="row" className="number">
             {row.symbol}
           </th>
@@ -92,10 +92,10 @@ function Rows({ rows }: { rows: DecisionRow[] }) {
             {row.overridden.length > 0 && <p className="muted small" title={row.overridden.join(", ")}>{row.overridden.length} held</p>}
             {row.arm !== null && <p className="muted small">test: {row.arm}</p>}
           </td>
-          <td className={styles.reasons}>
+          <Words className={styles.reasons}>
             {row.reasons.join("; ")}
             {row.waits.length > 0 && <p className="muted small">waits: {row.waits.join(", ")}</p>}
-          </td>
+          </Words>
         </tr>
       ))}
     </Table>

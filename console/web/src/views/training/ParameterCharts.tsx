@@ -31,7 +31,7 @@ export function ParameterCharts({ scenario, episodes }: Props) {
       </div>
       <details>
         <summary className="muted">Values</summary>
-        <Table label="Best parameters by episode" columns={["episode", ...targets.map(({ name }) => ({ name, figure: true }))]}>
+        <Table label="Best parameters by episode" stacks={false} columns={["episode", ...targets.map(({ name }) => ({ name, figure: true }))]}>
           {episodes.map((row) => (
             <tr key={row.number}>
               <th scope="row">{row.episode}</th>
