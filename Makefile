@@ -58,9 +58,9 @@ tests: export OMP_NUM_THREADS := 1
 tests: setup
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# One core checks types for more than a minute: done beside the tests, the other does not wait for it.
-test: style ## Every check and test
-	@$(MAKE) --no-print-directory --jobs 2 types tests
+# Each check takes one core, types for more than a minute: done beside the tests, the other does not wait for it.
+test: setup ## Every check and test
+	@$(MAKE) --no-print-directory --jobs 2 tests style types
 
 bench: setup ## What the README's figures are measured with
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"

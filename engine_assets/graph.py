@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import dagster as dg
 
-from dbt_like_sql.project import load_project
+from dbt_like_sql.project import Project, load_project
 from engine_assets import (
     ablation,
     agent_decisions,
@@ -69,6 +71,12 @@ TABLES: dict[str, dict[str, TableSource]] = {
 }
 
 
+@cache
+def _models() -> Project:
+    """Read the SQL models, once in a process."""
+    return load_project(MODELS)
+
+
 def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """Every asset."""
     declared = {name: table for group in TABLES.values() for name, table in group.items()}
@@ -78,7 +86,7 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         raw.truth,
         audit.audit,
         series_bounds,
-        *sql_assets(load_project(MODELS), {**declared, SERIES_TABLE.full_name: SERIES_TABLE}),
+        *sql_assets(_models(), {**declared, SERIES_TABLE.full_name: SERIES_TABLE}),
         changepoints.changepoints,
         alternative.features_asset(months),
         regimes.regime_history,
@@ -115,7 +123,7 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
     """Every check: what tables must satisfy, what SQL models promise, and what must not leak."""
     return [
         *(quality_check(group, tables) for group, tables in TABLES.items()),
-        *sql_checks(load_project(MODELS)),
+        *sql_checks(_models()),
         *lookahead_inputs.CHECKS,
         *lookahead_decisions.CHECKS,
         *live_lookahead.CHECKS,

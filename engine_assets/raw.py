@@ -104,11 +104,12 @@ def _keep_findings(warehouse: Warehouse, table: Table, reading: "Reading") -> No
     from engine.market.finding import findings_frame
 
     noticed = findings_frame(reading.findings).with_columns(pl.lit(table.full_name).alias("table"))
-    kept = (
-        warehouse.frame('SELECT * FROM meta.reading_findings WHERE "table" <> ?', [table.full_name])
-        if warehouse.exists(FINDINGS.full_name)
-        else FINDINGS.empty()
-    )
+    with warehouse.read():
+        kept = (
+            warehouse.frame('SELECT * FROM meta.reading_findings WHERE "table" <> ?', [table.full_name])
+            if warehouse.exists(FINDINGS.full_name)
+            else FINDINGS.empty()
+        )
     warehouse.replace(FINDINGS, pl.concat([kept, noticed]))
 
 

@@ -142,17 +142,18 @@ def table_asset(
             result = function(context, warehouse, settings)
             declared = table() if callable(table) else table
             if partitions_def is None:
-                rows = warehouse.replace(declared, result.frame)
+                whole = {declared: result.frame}
+                rows = _written(context, warehouse, settings, whole, inputs, code_version)[declared]
             else:
                 start, end = time_window(context)
                 rows = warehouse.replace_range(declared, result.frame, "ts", start, end)
-            warehouse.record(
-                asset=name,
-                code_version=code_version,
-                inputs=inputs,
-                settings_hash=settings.fingerprint(),
-                run_id=context.run.run_id,
-            )
+                warehouse.record(
+                    asset=name,
+                    code_version=code_version,
+                    inputs=inputs,
+                    settings_hash=settings.fingerprint(),
+                    run_id=context.run.run_id,
+                )
             shown: dict[str, Any] = {**result.figures, **{k: picture(v) for k, v in result.pictures.items()}}
             if partitions_def is not None:
                 last = context.partition_key_range.end
@@ -204,6 +205,27 @@ def stored(
     columns; a callable is asked for that once the tables are written. Of a table in `append_only` stored rows
     stay as they are.
     """
+    rows = _written(context, warehouse, settings, made, inputs, code_version, append_only)
+    found = facts() if callable(facts) else facts
+    for table in made:
+        shown: dict[str, Any] = {
+            "dagster/row_count": rows[table],
+            "dagster/column_schema": column_schema(table),
+            **found.get(table, {}),
+        }
+        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=shown)
+
+
+def _written(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    made: Mapping[Table, "pl.DataFrame"],
+    inputs: Mapping[str, str],
+    code_version: str,
+    append_only: Collection[Table] = (),
+) -> dict[Table, int]:
+    """Write tables, all or none, each with where it came from; return how many rows were put into each."""
     checked = {table: table.check(frame) for table, frame in made.items()}
     rows: dict[Table, int] = {}
     names = [*(table.full_name for table in made), provenance.MATERIALIZATIONS.full_name]
@@ -219,14 +241,7 @@ def stored(
                 settings.fingerprint(),
                 context.run.run_id,
             )
-    found = facts() if callable(facts) else facts
-    for table in made:
-        shown: dict[str, Any] = {
-            "dagster/row_count": rows[table],
-            "dagster/column_schema": column_schema(table),
-            **found.get(table, {}),
-        }
-        yield dg.MaterializeResult(asset_key=asset_key(table.full_name), metadata=shown)
+    return rows
 
 
 def time_window(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:

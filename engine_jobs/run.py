@@ -21,8 +21,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from engine_assets.graph import build_assets
-from engine_assets.partitions import month_of, monthly
+from engine.errors import EngineError
+from engine_assets.partitions import month_of
 from engine_jobs.definitions import build_defs
 from engine_jobs.jobs import JOB_GROUPS
 from engine_jobs.staleness import out_of_date
@@ -82,15 +82,16 @@ def run_stage(
     Raises
     ------
     StageFailedError
-        If a step failed; the message names the run, the step and the reason.
+        If a step failed, or the source does not have what is asked for; the message names the reason.
     """
-    months = monthly(settings.first_day, settings.last_moment)
     warehouse = Warehouse(address=settings.warehouse)
-    stale = out_of_date(build_assets(months), JOB_GROUPS[job_name], warehouse, settings, feed)
+    assets = [asset for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    stale = out_of_date(assets, JOB_GROUPS[job_name], warehouse, settings, feed)
     if not stale:
         console.print(f"[green]✓[/] {job_name}: nothing new")
         return
     job = defs.resolve_job_def(job_name).get_subset(asset_selection=set(stale))
+    tags = _span(settings, feed) if job.partitions_def else None
     run_id = str(uuid.uuid4())
     with _progress(console) as progress:
         steps = len(job.graph.node_dict)
@@ -99,7 +100,7 @@ def run_stage(
         result = job.execute_in_process(
             run_id=run_id,
             instance=instance,
-            tags=_span(settings, feed) if job.partitions_def else None,
+            tags=tags,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
@@ -124,10 +125,19 @@ def _progress(console: Console) -> Progress:
 
 
 def _span(settings: Settings, feed: Feed) -> dict[str, str]:
-    """Tags that make a run take every month from the first day asked for to the newest bar."""
+    """Tags that make a run take every month from the first day asked for to the newest bar.
+
+    Raises
+    ------
+    StageFailedError
+        If the source does not have a symbol, or no bar of any: before a step has begun and been retried.
+    """
+    try:
+        newest = feed.last_bar(universe(settings))
+    except (EngineError, ValueError) as error:
+        raise StageFailedError(f"{settings.source}: {error}") from error
     last = settings.last_moment
     if last is None:
-        newest = feed.last_bar(universe(settings))
         if newest is None:
             raise StageFailedError(f"the source {settings.source} has no bar of {universe(settings)}")
         last = newest + settings.bar_duration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import dagster as dg
 
@@ -36,6 +37,7 @@ def out_of_date(
     stored = set(warehouse.tables())
     if not stored:
         return _upstream_first(chosen)
+    version = cache(warehouse.version)  # one table is the input of many
     with warehouse.read():
         for key in _upstream_first(chosen):
             definition = chosen[key]
@@ -46,7 +48,11 @@ def out_of_date(
                 stale[key] = None
                 continue
             resources = definition.required_resource_keys
-            inputs = {"feed": feed.fingerprint()} if "feed" in resources else warehouse.versions(tables)
+            inputs = (
+                {"feed": feed.fingerprint()}
+                if "feed" in resources
+                else {table: version(table) for table in tables}
+            )
             digest = settings.fingerprint() if "settings" in resources else ""
             if not warehouse.is_current(name, definition.code_versions_by_key[key] or "", inputs, digest):
                 stale[key] = None

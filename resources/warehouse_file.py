@@ -10,17 +10,17 @@ import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resources.warehouse_instance import attached
 from resources.warehouse_session import (
     Limits,
     NoWarehouseError,
     WarehouseError,
     is_about_space,
-    set_up,
     stamp,
     transaction,
 )
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatabaseFile", "held"]
 
-_HELD_ELSEWHERE = ("Could not set lock on file", "different configuration than existing connections")
+_HELD_ELSEWHERE = ("Could not set lock on file", "Unique file handle conflict")
 _THIS_PROGRAM = secrets.token_hex(4)
 _held = threading.local()
 
@@ -61,11 +61,7 @@ class DatabaseFile:
             raise NoWarehouseError(self.place)
         with held(path, read_only=read_only, timeout_s=timeout_s):
             temporary = _folder_to_spill_to(path, alone=not read_only)
-            with (
-                _connected(path, read_only=read_only, timeout_s=timeout_s) as connection,
-                _explained(path),
-            ):
-                set_up(connection, temporary, limits)
+            with _connected(path, temporary, limits, read_only=read_only) as connection, _explained(path):
                 if read_only:
                     stamp(connection, self.place, write=False)
                     yield connection
@@ -77,10 +73,12 @@ class DatabaseFile:
 
 def _folder_to_spill_to(path: Path, *, alone: bool) -> Path:
     """Name a folder that no other process uses: DuckDB gives the files in it the same names everywhere."""
+    mine = path.with_name(f"{path.name}.{os.getpid()}-{_THIS_PROGRAM}.tmp")
     if alone:
         for left_by_the_killed in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-            shutil.rmtree(left_by_the_killed, ignore_errors=True)
-    return path.with_name(f"{path.name}.{os.getpid()}-{_THIS_PROGRAM}.tmp")
+            if left_by_the_killed != mine:
+                shutil.rmtree(left_by_the_killed, ignore_errors=True)
+    return mine
 
 
 @contextmanager
@@ -128,33 +126,34 @@ def held(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[None]:
 
 
 @contextmanager
-def _connected(path: Path, *, read_only: bool, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(
+    path: Path, temporary: Path, limits: Limits, *, read_only: bool
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file, wait for a foreign program that holds it, and always close.
 
     Raises
     ------
     WarehouseError
         If the file is no DuckDB database or is damaged, or a program that does not take the lock has
-        held it for ``timeout_s``.
+        held it for ``limits.lock_timeout_s``.
     """
     import duckdb
 
+    timeout_s = limits.lock_timeout_s
     deadline, pause = time.monotonic() + timeout_s, 0.05
-    while True:
-        try:
-            connection = duckdb.connect(path, read_only=read_only)
-            break
-        except duckdb.Error as error:
-            if not any(text in str(error) for text in _HELD_ELSEWHERE):
-                raise _explanation(error, path) from error
-            if time.monotonic() + pause > deadline:
-                raise WarehouseError(_foreign_holder(path, timeout_s, str(error))) from error
-        time.sleep(pause)
-        pause = min(2 * pause, 2.0)
-    try:
+    with ExitStack() as stack:
+        while True:
+            try:
+                connection = stack.enter_context(attached(path, temporary, limits, read_only=read_only))
+                break
+            except duckdb.Error as error:
+                if not any(text in str(error) for text in _HELD_ELSEWHERE):
+                    raise _explanation(error, path) from error
+                if time.monotonic() + pause > deadline:
+                    raise WarehouseError(_foreign_holder(path, timeout_s, str(error))) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
         yield connection
-    finally:
-        connection.close()
 
 
 def _foreign_holder(path: Path, timeout_s: float, text: str) -> str:

@@ -111,7 +111,7 @@ def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def set_up(connection: duckdb.DuckDBPyConnection, temporary: Path, limits: Limits) -> None:
-    """Bound memory and threads, keep the session in UTC, and never fetch an extension from a network."""
+    """Bound memory and threads, keep all sessions in UTC, and never fetch an extension from a network."""
     settings: dict[str, str | int] = {
         "TimeZone": "UTC",
         "memory_limit": limits.memory_limit,
@@ -121,7 +121,7 @@ def set_up(connection: duckdb.DuckDBPyConnection, temporary: Path, limits: Limit
     if limits.threads is not None:
         settings["threads"] = limits.threads
     for name, value in settings.items():
-        connection.execute(f"SET {name} = '{value}'")
+        connection.execute(f"SET GLOBAL {name} = '{value}'")
 
 
 def stamp(connection: duckdb.DuckDBPyConnection, place: str, *, write: bool) -> None:

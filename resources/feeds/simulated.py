@@ -101,7 +101,17 @@ class SimulatedFeed:
         return self._markets(())[0].truth.filter(_between(start, end))
 
     def last_bar(self, symbols: Sequence[str]) -> datetime:
-        """Open of the newest finished bar, the same for all symbols."""
+        """Open of the newest finished bar, the same for all symbols.
+
+        Raises
+        ------
+        ValueError
+            If the simulator refuses a symbol, which is told without simulating anything.
+        """
+        from engine.market.simulator import MarketSimulator
+
+        for together in self._together(symbols):
+            MarketSimulator(together, self.bar, self.seed, self.mode)
         return self.start + (self._bars - 1) * self.bar
 
     def fingerprint(self) -> str:
@@ -119,12 +129,14 @@ class SimulatedFeed:
         return (self.end - self.start) // self.bar
 
     def _markets(self, symbols: Sequence[str]) -> list[SimulatedMarket]:
-        """Simulate the feed's own symbols together, and each other symbol asked for by itself."""
-        others = sorted(set(symbols) - set(self.symbols))
         return [
             _simulated(together, self.bar, self.seed, self.mode, self.start, self._bars)
-            for together in (self.symbols, *((other,) for other in others))
+            for together in self._together(symbols)
         ]
+
+    def _together(self, symbols: Sequence[str]) -> list[tuple[str, ...]]:
+        """Group what is simulated together: the feed's own symbols, and each other one by itself."""
+        return [self.symbols, *((other,) for other in sorted(set(symbols) - set(self.symbols)))]
 
 
 @lru_cache(maxsize=16)

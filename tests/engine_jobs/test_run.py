@@ -205,6 +205,7 @@ def test_an_unknown_symbol_stops_the_run_with_its_name(tmp_path: Path) -> None:
     assert stopped.returncode == 1
     assert "no such" in stopped.stdout
     assert "Traceback" not in stopped.stdout
+    assert not (tmp_path / "engine.duckdb").exists(), "steps had begun"
 
 
 # Ingest and rebalance as their schedules run them; nothing is trained.

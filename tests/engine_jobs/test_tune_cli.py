@@ -158,7 +158,7 @@ def test_the_holder_is_named_and_can_be_stopped(store: ParameterStore, engine: C
     assert f"already running as session {held.id}, started by bob" in refused.output
     assert f"process {os.getpid()}" in refused.output
     assert f"session {held.id} will stop" in engine("stop", *WHY).output
-    assert held.stop_requested()
+    assert held.heartbeat()
     found = json.loads(engine("status", "--json").output)
     assert found["sessions"][0]["stop_requested"] == "a test"
     assert "asked to stop by ann" in engine("status").output

@@ -34,6 +34,15 @@ def test_it_is_a_feed() -> None:
     assert feed(end=END + timedelta(minutes=40)).last_bar(SYMBOLS) == END - HOUR
 
 
+def test_a_symbol_that_cannot_be_simulated_is_told_before_anything_is() -> None:
+    simulated = _simulated.cache_info().misses
+    with pytest.raises(ValueError, match="'no such'"):
+        feed(symbols=("BTC/USDT", "no such")).last_bar(["BTC/USDT"])
+    with pytest.raises(ValueError, match="'no such'"):
+        feed().last_bar(["BTC/USDT", "no such"])
+    assert _simulated.cache_info().misses == simulated
+
+
 def test_candles_of_a_window() -> None:
     reading = feed().candles(["ETH/USDT", "BTC/USDT"], datetime(2024, 1, 5), datetime(2024, 1, 6))
     assert reading.findings == ()
