@@ -175,7 +175,7 @@ def _session(say: Say, store: ParameterStore, held: HeldSession, tape: StateTape
         IN_FORCE,
         state=None if saved is None else json.loads(saved),
         save=save,
-        stop=held.stop_requested,
+        stop=held.heartbeat,
     )
     if found.to_apply is not None:
         store.journal.propose(

@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from engine.tuning.parameters import DEFAULTS
+from engine_assets.ledger_trades import ledger_trades
 from engine_assets.live_tables import LIVE_DECISIONS, LIVE_LEDGER, stored_accounts
 from resources.parameter_store import ParameterStore, Scope
 from resources.parameter_store.experiments import Experiment
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from engine.tuning.ab_result import ABResult
     from engine.tuning.ab_test import ABTest
 
@@ -97,18 +96,26 @@ def _designed(
 def ab_result(store: ParameterStore, experiment: Experiment, warehouse: Warehouse) -> ABResult | None:
     """Judge a test by the decisions and trades of its horizon; None while the live loop is not through it.
 
-    Trades still open are marked to the last close.
+    It is through once it has decided the bar after the horizon, at whose open the last orders were filled,
+    and has heard of all funding until then. Trades still open are marked to the close of that bar, so that
+    it does not matter how much later the test is judged.
     """
+    from engine.tuning.late_funding import outstanding
+
     test = design_of(store, experiment)
     if test is None or not warehouse.exists(LIVE_DECISIONS.full_name):
         return None
     newest = warehouse.frame("SELECT max(ts) AS ts FROM trading.live_decisions")["ts"][0]
     if newest is None or newest < test.end:
         return None
+    accounts = stored_accounts(warehouse).values()
+    if any(outstanding(account, experiment.id, test.end, newest) for account in accounts):
+        return None
     arms = warehouse.frame(
         "SELECT symbol, ts, arm FROM trading.live_decisions WHERE experiment = ?", [experiment.id]
     )
-    return test.result(test.units_of(_trades(warehouse), arms), newest)
+    trades = ledger_trades(warehouse, experiment.id, test.end)
+    return test.result(test.units_of(trades, arms), newest)
 
 
 def candidate_fall(store: ParameterStore, experiment: Experiment, warehouse: Warehouse) -> float:
@@ -123,26 +130,7 @@ def candidate_fall(store: ParameterStore, experiment: Experiment, warehouse: War
     test = design_of(store, experiment)
     if test is None or not warehouse.exists(LIVE_LEDGER.full_name):
         return 0.0
-    trades = _trades(warehouse).filter(experiment=experiment.id, arm="candidate")
+    trades = ledger_trades(warehouse, experiment.id).filter(arm="candidate")
     by_day = trades.group_by(pl.col("ts").dt.date()).agg(pl.col("net_return").sum()).sort("ts")
     returns = by_day["net_return"].to_numpy() / len(test.symbols)
     return float(max_drawdown(returns, 1.0)) if returns.size else 0.0
-
-
-def _trades(warehouse: Warehouse) -> pl.DataFrame:
-    """Trades by the end or, where they are open, by the last close that they are marked to."""
-    import polars as pl
-
-    ended = warehouse.frame(
-        "SELECT symbol, decided_ts, ts, net_return, experiment, arm FROM trading.live_ledger "
-        "WHERE net_return IS NOT NULL"
-    )
-    opened = [
-        [
-            *(account.symbol, held.decided_ts, account.ts, held.made(account.close)),
-            *(held.under.experiment, held.under.arm),
-        ]
-        for account in stored_accounts(warehouse).values()
-        if (held := account.held) is not None
-    ]
-    return pl.concat([ended, pl.DataFrame(opened, ended.schema, orient="row")])

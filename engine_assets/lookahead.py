@@ -45,6 +45,7 @@ def lookahead_check(table: str, *, reads: Iterable[str]) -> Callable[[Recomputed
                 severity=dg.AssetCheckSeverity.ERROR,
                 metadata={
                     "finding": dg.MetadataValue.md(f"```\n{report.describe()}\n```"),
+                    "columns that changed": ", ".join(report.guilty) or "none",
                     "rows compared": report.rows_compared,
                     "cuts": ", ".join(f"{cut:%Y-%m-%d %H:%M}" for cut in report.cuts),
                 },

@@ -16,7 +16,9 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
+    from engine.patterns.memory import MemoryStore
     from engine.patterns.model import PatternModel
+    from engine.patterns.windows import PatternWindows
 
 __all__ = [
     "PATTERN_ENCODER",
@@ -71,6 +73,7 @@ PATTERN_MEMORY = Table(
 )
 TABLES = (PATTERN_ENCODER, PATTERN_MEMORY)
 _CODE_VERSION = "1"
+_NEIGHBOURS = 5
 _LABELS_SQL = """
     SELECT symbol, ts, horizon, label, label_end FROM features.labels
     WHERE ts >= ? AND ts < ? ORDER BY symbol, ts
@@ -96,11 +99,21 @@ def looked_up(
     warehouse: Warehouse, settings: Settings, model: "PatternModel", start: datetime, end: datetime
 ) -> "pl.DataFrame":
     """Look every bar from start to end up in the past of that stretch; the table's columns but `fold`."""
-    from engine.patterns.features import pattern_features, remember
+    from engine.patterns.features import pattern_features
 
-    windows = model.windows(warehouse.frame(_ROWS_SQL, [start, end]), settings.bar_duration)
-    labels = warehouse.frame(_LABELS_SQL, [start, end])
-    return pattern_features(model, windows, remember(model, windows, labels))
+    stretch = [start, end]
+    rows, labels = warehouse.frame(_ROWS_SQL, stretch), warehouse.frame(_LABELS_SQL, stretch)
+    return pattern_features(model, *_remembered(model, rows, labels, settings))
+
+
+def _remembered(
+    model: "PatternModel", rows: "pl.DataFrame", labels: "pl.DataFrame", settings: Settings
+) -> "tuple[PatternWindows, MemoryStore]":
+    """Remember the windows of rows of the matrix with what followed."""
+    from engine.patterns.features import remember
+
+    windows = model.windows(rows, settings.bar_duration)
+    return windows, remember(model, windows, labels)
 
 
 @table_asset(
@@ -119,8 +132,9 @@ def pattern_encoder(context: dg.AssetExecutionContext, warehouse: Warehouse, set
     import polars as pl
 
     from engine.patterns.contrastive import ContrastiveConfig
+    from engine.patterns.features import STRIDE
     from engine.patterns.model import train_pattern_model
-    from engine.patterns.pattern_plots import learning_curve
+    from engine.patterns.pattern_plots import embedding_picture, learning_curve
 
     config = ContrastiveConfig(steps=settings.work.pattern_updates, horizon=settings.horizon_bars)
     inputs = warehouse.versions(["features.matrix", SPLITS.full_name])
@@ -131,7 +145,10 @@ def pattern_encoder(context: dg.AssetExecutionContext, warehouse: Warehouse, set
             rows, split.train, settings.bar_duration, config, compact=COORDINATES, seed=settings.seed
         )
         context.log.info("fold %s: best after %s updates", split.number, report.best_step)
+        windows = model.windows(rows, settings.bar_duration)
+        embedding = model.encoder.encode_all(windows, windows.every(STRIDE))
         pictures["loss"] = learning_curve(report, f"Encoder of fold {split.number}")
+        pictures["embedding"] = embedding_picture(embedding, f"Embeddings of fold {split.number}")
         models.append(
             registry_row(
                 split,
@@ -161,10 +178,16 @@ def pattern_memory(context: dg.AssetExecutionContext, warehouse: Warehouse, sett
     """Embed every bar once and find what followed the windows of its past that look alike."""
     import polars as pl
 
-    parts = [PATTERN_MEMORY.empty()]
+    from engine.patterns.features import pattern_features
+
+    parts, pictures = [PATTERN_MEMORY.empty()], {}
     for split in learning_folds(warehouse, settings):
         model = read_pattern_model(warehouse, split.number)
-        found = looked_up(warehouse, settings, model, split.train.start, split.test.end)
+        stretch = [split.train.start, split.test.end]
+        rows, labels = warehouse.frame(_ROWS_SQL, stretch), warehouse.frame(_LABELS_SQL, stretch)
+        windows, memory = _remembered(model, rows, labels, settings)
+        found = pattern_features(model, windows, memory)
+        pictures["neighbours"] = _newest_neighbours(rows, model, windows, memory)
         parts.append(PATTERN_MEMORY.of(found.with_columns(fold=split.number)))
         context.log.info("fold %s: %s bars looked up", split.number, found.height)
     frame = pl.concat(parts)
@@ -180,4 +203,29 @@ def pattern_memory(context: dg.AssetExecutionContext, warehouse: Warehouse, sett
             "bars with neighbours": judged.height,
             "rank correlation of what followed the neighbours with what came": float(agreement or 0.0),
         },
+        pictures=pictures,
+    )
+
+
+def _newest_neighbours(
+    rows: "pl.DataFrame", model: "PatternModel", windows: "PatternWindows", memory: "MemoryStore"
+) -> bytes:
+    """Draw the newest window of the first symbol over those of the past that look alike."""
+    import numpy as np
+
+    from engine.patterns.pattern_plots import neighbours_picture
+    from engine.patterns.windows import LENGTH
+
+    end = windows.ends[windows.symbol[windows.ends] == 0][-1]
+    query = model.encoder.encode(windows.batch(np.array([end])))[0]
+    matches = memory.matches(query, windows.ts[end], _NEIGHBOURS)
+    # The matrix has no prices, and of a price that is drawn from its decision on the returns are enough.
+    close = rows["return_1"].fill_null(0.0).cum_sum().exp().to_numpy()
+    row_of = {key: row for row, key in enumerate(rows.select("symbol", "ts").iter_rows())}
+    found = [row_of[match.symbol, match.ts] for match in matches]
+    return neighbours_picture(
+        close[end - LENGTH + 1 : end + 1],
+        [close[row - LENGTH + 1 : row + memory.horizon + 2] for row in found],
+        [match.distance for match in matches],
+        f"{windows.symbols[0]}, {windows.ts[end].item():%Y-%m-%d %H:%M} UTC",
     )

@@ -31,10 +31,10 @@ def follow_experiments(
 ) -> tuple[list[str], dict[str, bytes]]:
     """Bring every experiment that runs up to date.
 
-    A shadow is run over the bars since it began and each whole day of it is written down once. An A/B test is
-    decided by the live loop, bar by bar. Here it is only judged, or stopped without a result where the trades
-    of its candidate lost more than was registered. Neither touches what is in force: what a person makes of
-    the verdict is `apply_session`.
+    A shadow is run over the bars since it began and each whole day of it is written down once, when no
+    funding of it is outstanding. An A/B test is decided by the live loop, bar by bar. Here it is only judged,
+    or stopped without a result where the trades of its candidate lost more than was registered. Neither
+    touches what is in force: what a person makes of the verdict is `apply_session`.
 
     Returns
     -------
@@ -45,16 +45,17 @@ def follow_experiments(
     """
     told, drawn = [], {}
     for experiment in store.experiments.running():
-        name = f"{experiment.kind} {experiment.id[:8]} for {experiment.scope}"
+        name, waiting = f"{experiment.kind} {experiment.id[:8]} for {experiment.scope}", 0
         try:
             if experiment.kind == "shadow":
                 run = _shadowed(experiment, store, warehouse, settings)
-                told.append(f"{name}: {_observed(experiment, run, store)} days")
+                seen, waiting = _observed(experiment, run, store)
+                told.append(f"{name}: {_told(run, seen, waiting)}")
                 if run.days.size > 1:
                     drawn[name] = _drawn(name, run)
         except NotEnoughDataError as reason:
             told.append(f"{name}: {reason}")
-        result = _verdict(experiment, store, warehouse)
+        result = None if waiting else _verdict(experiment, store, warehouse)
         lost = _lost_too_much(experiment, store, warehouse)
         if result is not None:
             store.experiments.conclude(experiment.id, result, actor=_ACTOR, reason=result["reasons"][0])
@@ -118,15 +119,20 @@ def _days(experiment: Experiment, store: ParameterStore) -> dict[str, Mapping[st
     return {one.key: one.content for one in seen if one.key != _DESIGN}
 
 
-def _observed(experiment: Experiment, run: ShadowRun, store: ParameterStore) -> int:
-    """Write down the days that are over and were not seen before; return how many there are."""
+def _observed(experiment: Experiment, run: ShadowRun, store: ParameterStore) -> tuple[int, int]:
+    """Write down the days that are settled and were not seen before; return how many there are, and wait."""
     seen, most = set(_days(experiment, store)), (experiment.end - experiment.start).days
     each = zip(run.days.tolist(), run.live.tolist(), run.shadow.tolist(), strict=True)
-    for day, live, ours in list(each)[:most]:
+    for day, live, ours in list(each)[: min(most, run.settled)]:
         if f"{day:%Y-%m-%d}" not in seen:
             store.experiments.observe(experiment.id, f"{day:%Y-%m-%d}", {"live": live, "shadow": ours})
             seen.add(f"{day:%Y-%m-%d}")
-    return len(seen)
+    return len(seen), max(min(most, run.days.size) - len(seen), 0)
+
+
+def _told(run: ShadowRun, seen: int, waiting: int) -> str:
+    waits = f", {waiting} wait for their funding" if waiting else ""
+    return f"{seen} days{waits}; bars that were decided differently: {run.parted.height}"
 
 
 def _verdict(experiment: Experiment, store: ParameterStore, warehouse: Warehouse) -> dict[str, Any] | None:

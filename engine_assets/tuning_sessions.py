@@ -204,7 +204,7 @@ def _run(
         costs=costs_of(settings),
         prior=prior,
         state=dict(kept) or None,
-        stop=held.stop_requested,
+        stop=held.heartbeat,
         progress=told,
         save=save,
     )

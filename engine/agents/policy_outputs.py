@@ -9,11 +9,11 @@ from torch import Tensor
 from engine.agents.policy import OWN_STATE, Policy
 from engine.regimes.names import REGIME_COLUMNS, REGIMES
 
-__all__ = ["chosen_log_probability", "input_names", "state_value"]
+__all__ = ["chosen_log_probability", "input_names"]
 
 
 def input_names(features: Sequence[str]) -> tuple[str, ...]:
-    """Name the inputs of `chosen_log_probability` and `state_value`: features, regime, own state."""
+    """Name the inputs of `chosen_log_probability`: features, regime, own state."""
     return (*features, *REGIME_COLUMNS, *OWN_STATE)
 
 
@@ -28,16 +28,6 @@ def chosen_log_probability(policy: Policy) -> Callable[[Tensor, Tensor, Tensor],
         return policy.evaluate(embedding, own, memory, action).log_prob
 
     return log_probability
-
-
-def state_value(policy: Policy) -> Callable[[Tensor, Tensor], Tensor]:
-    """Value that a policy gives to states, as a function to explain; its context is the memories (n, K)."""
-
-    def value(points: Tensor, memory: Tensor) -> Tensor:
-        embedding, own = _embed(policy, points)
-        return policy.values(embedding, own, memory)
-
-    return value
 
 
 def _embed(policy: Policy, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -211,13 +211,6 @@ class PrioritizedReplayBuffer:
         self._masses.place(slots, self.law.masses(priority, self._ordered) * self._factors[slots])
         self._changed += len(slots)
 
-    def update_factors(self, indices: Indices, factors: NDArray[np.floating]) -> None:
-        """Set the regime factors, > 0, of items."""
-        slots = self._slots(indices)
-        self._factors[slots] = _positive("factors", factors, len(slots))
-        masses = self.law.masses(self._priorities.leaves[slots], self._ordered)
-        self._masses.place(slots, masses * self._factors[slots])
-
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Everything that later draws depend on, as arrays."""
         size = len(self)

@@ -204,7 +204,7 @@ def train_encoder(
     encoder : TransformerPatternMatcher
     windows : PatternWindows
     ends : ndarray of int64
-        Rows of the training window alone, such as `PatternWindows.ends_within` gives.
+        Rows of the training window alone.
     config : ContrastiveConfig, optional
     seed : int
         Same seed, same weights, whatever the number of threads: one is used.

@@ -162,12 +162,6 @@ class PatternWindows:
         """Copy the windows that end at the rows given, shape (len(ends), 30, F)."""
         return self.views[ends - (LENGTH - 1)]
 
-    def ends_within(self, window: Window) -> Integers:
-        """Find the ends of the windows that lie wholly inside a stretch of time."""
-        start, end = (np.datetime64(moment, "us") for moment in (window.start, window.end))
-        opens = self.ts[self.ends] - (LENGTH - 1) * np.timedelta64(self.bar)
-        return self.ends[(opens >= start) & (self.ts[self.ends] < end)]
-
     def every(self, stride: int) -> Integers:
         """Find the ends on bars whose number since 1970 is a multiple of `stride`, the same for all symbols.
 

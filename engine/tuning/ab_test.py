@@ -143,11 +143,6 @@ class ABTest:
             raise ValueError(f"{ts} is not part of the test, which runs from {self.start} to {self.end}")
         return _drawn(self.seed, symbol, (ts - self.start) // self.block)
 
-    def parameters(self, symbol: str, ts: datetime) -> ParameterSet:
-        """Return the set that decides; outside of the test it is the live one."""
-        inside = symbol in self.symbols and self.start <= ts < self.end
-        return self.candidate if inside and self.arm(symbol, ts) == "candidate" else self.live
-
     def assignment(self) -> pl.DataFrame:
         """All units, by block and symbol: ``block, symbol, ts`` (of the block's start), ``arm``."""
         return pl.DataFrame(

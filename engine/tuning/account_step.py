@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.evaluation.costs import Costs
 from engine.tuning.algorithm import TradeDecision, TradingAlgorithm
-from engine.tuning.late_funding import LATE, carry, close, overdue
+from engine.tuning.late_funding import LATE, awaited, carry, close, overdue
 from engine.tuning.live_account import HeldPosition, InUse, LiveAccount, Order
 from engine.tuning.market_state import MarketState, StateTape
 from engine.tuning.positions import Position
@@ -130,6 +130,7 @@ class AccountStep:
         """Charge what has become known of bars that were walked before, as lines of those bars."""
         account = self.account
         found, account.carried = overdue(account.carried, self._rate, account.ts - LATE)
+        account.awaits = awaited(self.rates, self._clock, self.tape.bar)
         for due in found:
             if due.share is not None:
                 account.equity *= 1.0 - due.share

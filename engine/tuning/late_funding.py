@@ -4,6 +4,8 @@ A venue's rate may reach the store hours after the bars. So an account remembers
 into which a position was carried while no rate was known, and is charged once one is: an open position as
 ever, a closed one by what it takes from all that was made since. An account that hears late ends where one
 ends that hears in time.
+
+What compares results, an A/B test or a shadow, waits for what is outstanding, so for a week at most.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from engine.tuning.live_account import Carried, HeldPosition
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["LATE", "Due", "carry", "close", "overdue"]
+from engine.tuning.live_account import Carried, HeldPosition, LiveAccount
+
+__all__ = ["LATE", "Due", "awaited", "carry", "close", "outstanding", "overdue"]
 
 LATE = timedelta(days=7)
 """What becomes known later than this is not charged any more."""
@@ -83,6 +88,48 @@ def overdue(
         bars = tuple((ts, price) for ts, price in waiting if ts not in known)
         left.append(replace(each, bars=bars, made=made))
     return found, tuple(each for each in left if each.bars or each.made is None)
+
+
+def awaited(rates: NDArray[np.float64], first: datetime, bar: timedelta) -> datetime | None:
+    """Return the bar of the next rate after the last that is known, at the interval that is usual.
+
+    Parameters
+    ----------
+    rates : ndarray, shape (bars,)
+        0 where none is known.
+    first : datetime
+        Open of the first bar.
+    bar : timedelta
+
+    Returns
+    -------
+    datetime or None
+        None where no rate is known at all.
+    """
+    known = np.flatnonzero(rates)
+    if not known.size:
+        return None
+    usual = int(np.median(np.diff(known))) if known.size > 1 else 1
+    return first + (int(known[-1]) + usual) * bar
+
+
+def outstanding(account: LiveAccount, experiment: str, until: datetime, now: datetime) -> bool:
+    """Tell whether a trade of an experiment may still be charged for a bar up to a moment.
+
+    Parameters
+    ----------
+    account : LiveAccount
+    experiment : str
+    until, now : datetime
+        `now` is the newest bar of the market: an account that ended is charged no more.
+    """
+    awaits = account.awaits
+    return awaits is not None and any(
+        max(awaits, now - LATE) <= ts <= until
+        for each in account.carried
+        if each.held.under.experiment == experiment
+        for ts, _ in each.bars
+    )
 
 
 def _since(bars: tuple[tuple[datetime, float], ...], start: datetime) -> tuple[tuple[datetime, float], ...]:

@@ -188,6 +188,8 @@ class LiveAccount:
     held : HeldPosition or None
     carried : tuple of Carried
         Whose funding may still become known; see `engine.tuning.late_funding`.
+    awaits : datetime or None
+        Bar of the next rate after the last that was known when it was last charged; None if none was.
     """
 
     symbol: str
@@ -200,6 +202,7 @@ class LiveAccount:
     order: Order | None = None
     held: HeldPosition | None = None
     carried: tuple[Carried, ...] = ()
+    awaits: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, which JSON keeps to the last bit."""
@@ -209,19 +212,21 @@ class LiveAccount:
             "order": None if self.order is None else self.order.to_dict(),
             "held": None if self.held is None else self.held.to_dict(),
             "carried": [each.to_dict() for each in self.carried],
+            "awaits": None if self.awaits is None else self.awaits.isoformat(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read them back."""
-        order, held = values["order"], values["held"]
+        order, held, awaits = values["order"], values["held"], values.get("awaits")
         return cls(
             **{
                 **values,
                 "ts": datetime.fromisoformat(values["ts"]),
                 "order": None if order is None else Order.from_dict(order),
                 "held": None if held is None else HeldPosition.from_dict(held),
-                # Accounts that were kept before this was remembered have none.
+                # Accounts that were kept before these were remembered have none.
                 "carried": tuple(Carried.from_dict(each) for each in values.get("carried", ())),
+                "awaits": None if awaits is None else datetime.fromisoformat(awaits),
             }
         )

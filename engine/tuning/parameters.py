@@ -176,10 +176,6 @@ class ParameterSet:
         """Return the values in the order of the table, shape (11,)."""
         return np.array(list(self.to_dict().values()))
 
-    def snapped(self) -> Self:
-        """Return the nearest set on the grid of steps."""
-        return type(self)(**{p.attribute: p.snap(getattr(self, p.attribute)) for p in PARAMETERS.values()})
-
     def changes(self, other: ParameterSet) -> dict[str, tuple[float, float]]:
         """Return what differs in `other`, by wire name: the value here and the value there."""
         mine, theirs = self.to_dict(), other.to_dict()

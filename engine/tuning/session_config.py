@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from engine.evaluation.guardrails import Allowance, Guardrails
@@ -119,7 +119,19 @@ class SessionConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read them back."""
+        """Read them back.
+
+        Raises
+        ------
+        ValueError
+            If they were written by a version that knew other settings.
+        """
+        differ = {each.name for each in fields(cls)} ^ values.keys()
+        if differ:
+            raise ValueError(
+                "these settings of a session were written by another version, which differs in "
+                f"{', '.join(sorted(differ))}; such a session cannot be taken up: start a new one"
+            )
         search, gate = dict(values["search"]), dict(values["gate"])
         search["targets"] = tuple(search["targets"])
         search["aggressiveness"] = Aggressiveness(**search["aggressiveness"])

@@ -4,7 +4,8 @@ A shadow is a function of the bars since it began and of the two parameter sets:
 its first bar, decide at each close, are filled at the next open and are charged the same costs, by the walk
 that the live algorithm itself is run with. It is handed bars and gives back frames. It holds no order, no
 position and no account that the live algorithm could see, and what it said of a bar is never changed by later
-ones.
+ones. Only funding that is heard of late is charged when it is, on the day that it was due: `settled` says up
+to which day that is over.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 
 from engine.evaluation.costs import Costs
 from engine.tuning.algorithm import TradeDecision
+from engine.tuning.late_funding import LATE, awaited
 from engine.tuning.market_state import DAY, StateTape
 from engine.tuning.parameters import ParameterSet
 from engine.tuning.reference_walk import Walk, walk
+from engine.tuning.rules import MAX_GAP
 
 __all__ = ["ShadowRun", "shadow"]
 
@@ -58,6 +61,9 @@ class ShadowRun:
         Whole days that are over.
     live, shadow : ndarray, shape (days,)
         Net returns of the accounts in them.
+    settled : int
+        How many of the days will not change any more: no funding is outstanding up to their end, or it would
+        be too late to be charged.
     """
 
     decisions: pl.DataFrame
@@ -65,6 +71,7 @@ class ShadowRun:
     days: NDArray[np.datetime64]
     live: Floats
     shadow: Floats
+    settled: int
 
     @property
     def difference(self) -> Floats:
@@ -120,7 +127,22 @@ def shadow(
     over = int((np.datetime64(end, "D") - first) / np.timedelta64(1, "D"))
     returns = {account: found.returns[:over] for account, found in walks.items()}
     days = first.astype("datetime64[us]") + np.arange(over) * np.timedelta64(DAY)
-    return ShadowRun(_decisions(seen, walks), _trades(walks), days, returns["live"], returns["shadow"])
+    settled = int((days + np.timedelta64(DAY) <= np.datetime64(_known_until(tape), "us")).sum())
+    return ShadowRun(
+        _decisions(seen, walks), _trades(walks), days, returns["live"], returns["shadow"], settled
+    )
+
+
+def _known_until(tape: StateTape) -> datetime:
+    """Return the moment before which no funding of a symbol that is still listed is outstanding."""
+    first, end = tape.panel.times[0].item(), tape.ts.max().item() + tape.bar
+    listed = [tape.ts[tape.symbol == k].max(initial=None) for k in range(len(tape.symbols))]
+    awaits = [
+        awaited(rates, first, tape.bar)
+        for last, rates in zip(listed, tape.funding.T, strict=True)
+        if last >= np.datetime64(end - MAX_GAP * tape.bar, "us")
+    ]
+    return max(end - LATE, min((bar for bar in awaits if bar is not None), default=end))
 
 
 def _decisions(tape: StateTape, walks: dict[str, Walk]) -> pl.DataFrame:

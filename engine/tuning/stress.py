@@ -40,10 +40,9 @@ from engine.tuning.objectives import score
 from engine.tuning.parameters import ParameterSet
 from engine.tuning.recommender import THRESHOLDS
 from engine.tuning.scenarios import Goal
-from engine.tuning.search import Objective
 from engine.tuning.stressed_markets import CALM, KINDS, MONTH, Stress
 
-__all__ = ["ALLOWED", "LEVEL", "StressTest", "falls", "robust_objective", "stress_test"]
+__all__ = ["ALLOWED", "LEVEL", "StressTest", "falls", "stress_test"]
 
 Floats = NDArray[np.float64]
 
@@ -52,34 +51,6 @@ ALLOWED = Allowance(0.5, 0.02)
 LEVEL = 0.05
 """Probability allowed for refusing a candidate that is just at the limit, shared among the kinds."""
 _FEWEST = 2
-
-
-def robust_objective(calm: Objective, stressed: Sequence[Objective], weight: float) -> Objective:
-    """Score by what is earned as things were, and by the worst that stress makes of it.
-
-    Parameters
-    ----------
-    calm : Objective
-    stressed : sequence of Objective
-        Such as `Stress.objective`.
-    weight : float
-        Of the lowest score under stress; the rest is the calm score's.
-
-    Raises
-    ------
-    ValueError
-        If the weight is not from 0 to 1, or there is no stress.
-    """
-    if not 0.0 <= weight <= 1.0:
-        raise ValueError(f"weight = {weight} must lie between 0 and 1")
-    if not stressed:
-        raise ValueError("a robust objective needs at least one stress")
-
-    def robust(sets: Floats) -> Floats:
-        worst = np.min([objective(sets) for objective in stressed], axis=0)
-        return (1.0 - weight) * calm(sets) + weight * worst
-
-    return robust
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,8 @@ from engine.evaluation.splits import Window
 from engine.market.candles import CANDLE_COLUMNS
 from engine.market.random_streams import stream
 from engine.market.simulator import MarketSimulator
-from engine.tuning.kernel import evaluate
 from engine.tuning.market_state import CAPITAL, WARMUP, StateTape, state_tape
-from engine.tuning.objectives import score
 from engine.tuning.rules import MAX_GAP
-from engine.tuning.scenarios import Goal
-from engine.tuning.search import Objective
 
 __all__ = [
     "CALM",
@@ -73,10 +69,6 @@ class Stress:
     tape: StateTape
     costs: Costs
     path: timedelta = MONTH
-
-    def objective(self, goal: Goal, *, threads: int = 1) -> Objective:
-        """Return what scores parameter sets in this market."""
-        return lambda sets: score(evaluate(self.tape, sets, self.costs, threads=threads), goal)
 
 
 def check_kinds(kinds: Sequence[str]) -> None:

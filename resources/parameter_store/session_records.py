@@ -10,12 +10,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Select, select
 
+from resources.parameter_store.errors import UnknownError
+from resources.parameter_store.ledger import Transaction
+from resources.parameter_store.models import sessions
 from resources.parameter_store.moments import from_text
 from resources.parameter_store.scopes import Scope
 
-__all__ = ["Holder", "ProgressEvent", "SessionRecord", "StopRequest", "record_of"]
+__all__ = [
+    "RECORDS",
+    "Holder",
+    "ProgressEvent",
+    "SessionRecord",
+    "StopRequest",
+    "all_of",
+    "first_of",
+    "record_of",
+    "session_of",
+]
 
 
 @dataclass(frozen=True)
@@ -113,3 +126,27 @@ def record_of(row: Row[Any]) -> SessionRecord:
         configuration=json.loads(row.configuration),
         result=None if row.result is None else json.loads(row.result),
     )
+
+
+RECORDS = select(*(column for column in sessions.c if column.name not in ("state", "token"))).order_by(
+    sessions.c.started_at.desc(), sessions.c.id
+)
+
+
+def session_of(transaction: Transaction, session: str) -> SessionRecord:
+    """Read one session; UnknownError if there is none."""
+    found = first_of(transaction, RECORDS.where(sessions.c.id == session))
+    if found is None:
+        raise UnknownError(f"there is no session {session!r}")
+    return found
+
+
+def first_of(transaction: Transaction, query: Select[Any]) -> SessionRecord | None:
+    """Read the first session that a query on `RECORDS` finds."""
+    found = all_of(transaction, query.limit(1))
+    return found[0] if found else None
+
+
+def all_of(transaction: Transaction, query: Select[Any]) -> list[SessionRecord]:
+    """Read all sessions that a query on `RECORDS` finds."""
+    return [record_of(row) for row in transaction.connection.execute(query)]

@@ -6,110 +6,33 @@ import json
 import secrets
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, func, insert, or_, select, update
 
 from resources.parameter_store.canonical import canonical
-from resources.parameter_store.errors import BusyError, LeaseLostError, StoreError, UnknownError
+from resources.parameter_store.errors import BusyError, StoreError
+from resources.parameter_store.held_session import HeldSession, short
 from resources.parameter_store.ledger import Ledger, Transaction
 from resources.parameter_store.models import progress, sessions
 from resources.parameter_store.moments import from_text, readable, to_text
 from resources.parameter_store.scopes import Scope
 from resources.parameter_store.session_records import (
+    RECORDS,
     Holder,
     ProgressEvent,
     SessionRecord,
     StopRequest,
-    record_of,
+    all_of,
+    first_of,
+    session_of,
 )
 
 __all__ = ["HeldSession", "Holder", "ProgressEvent", "SessionRecord", "Sessions", "StopRequest"]
 
 LEASE = timedelta(minutes=2)
-
-
-@dataclass(frozen=True)
-class HeldSession:
-    """A session in the hands of this process. Whatever it writes is refused once another has taken over."""
-
-    id: str
-    scope: Scope
-    ledger: Ledger = field(repr=False)
-    token: str = field(repr=False)
-
-    def heartbeat(self) -> bool:
-        """Renew the lease; tell whether the session has been asked to stop."""
-        with self.ledger.write() as transaction:
-            return self._renewed(transaction, {}).stop is not None
-
-    def stop_requested(self) -> bool:
-        """Tell whether the session has been asked to stop, without renewing the lease."""
-        with self.ledger.read() as transaction:
-            return _session(transaction, self.id).stop is not None
-
-    def advance(self, status: str) -> None:
-        """Say what the session does now, and renew the lease."""
-        with self.ledger.write() as transaction:
-            self._renewed(transaction, {"status": _checked("status", status)})
-
-    def report(self, content: Mapping[str, Any]) -> int:
-        """Append what is known after an episode, and renew the lease; return its number."""
-        text = canonical(content, "progress")
-        with self.ledger.write() as transaction:
-            self._renewed(transaction, {})
-            newest = select(func.max(progress.c.number)).where(progress.c.session == self.id)
-            number = (transaction.connection.execute(newest).scalar() or 0) + 1
-            row = {"session": self.id, "number": number, "at": to_text(transaction.now), "content": text}
-            transaction.connection.execute(insert(progress).values(row))
-        return number
-
-    def save_state(self, state: bytes) -> None:
-        """Keep what the search needs to go on after an interruption, and renew the lease.
-
-        Raises
-        ------
-        ValueError
-            If it is neither safetensors nor JSON: nothing that could run as code is kept.
-        """
-        if not isinstance(state, bytes) or not (_is_safetensors(state) or _is_json(state)):
-            raise ValueError("the state of a session must be the bytes of safetensors or of JSON")
-        with self.ledger.write() as transaction:
-            self._renewed(transaction, {"state": state})
-
-    def finish(
-        self, status: str, *, actor: str, reason: str, result: Mapping[str, Any] | None = None
-    ) -> None:
-        """End the session; the scope is free for another."""
-        text = canonical(result or {}, "result")
-        with self.ledger.write() as transaction:
-            self._renewed(
-                transaction,
-                {"status": _checked("status", status), "ended_at": to_text(transaction.now), "result": text},
-            )
-            content = {"status": status, "result": result or {}}
-            transaction.append(
-                "session.ended",
-                actor=actor,
-                reason=reason,
-                scope=self.scope,
-                subject=self.id,
-                content=content,
-            )
-
-    def _renewed(self, transaction: Transaction, values: Mapping[str, Any]) -> SessionRecord:
-        mine = (sessions.c.id == self.id) & (sessions.c.token == self.token) & sessions.c.ended_at.is_(None)
-        row = transaction.connection.execute(select(sessions.c.lease_seconds).where(mine)).one_or_none()
-        if row is None:
-            now = _session(transaction, self.id)
-            what = f"has ended ({now.status})" if not now.running else f"was taken over by {now.holder}"
-            raise LeaseLostError(f"session {self.id} {what}; this process no longer writes for it")
-        until = transaction.now + timedelta(seconds=row.lease_seconds)
-        times = {"heartbeat_at": to_text(transaction.now), "lease_until": to_text(until)}
-        transaction.connection.execute(update(sessions).where(mine).values(**times, **values))
-        return _session(transaction, self.id)
 
 
 @dataclass(frozen=True)
@@ -137,7 +60,7 @@ class Sessions:
         """
         where, identity = Scope.parse(scope), uuid.uuid4().hex
         with self.ledger.attempt(f"start {scenario}", actor=actor, scope=where) as transaction:
-            running = _first(transaction, _running().where(sessions.c.scope == str(where)))
+            running = first_of(transaction, _running().where(sessions.c.scope == str(where)))
             if running is not None:
                 if running.lease_until > transaction.now:
                     raise BusyError(running)
@@ -149,7 +72,7 @@ class Sessions:
                 reason=reason,
                 scope=where,
                 subject=identity,
-                content={"scenario": _checked("scenario", scenario), "configuration": configuration or {}},
+                content={"scenario": short("scenario", scenario), "configuration": configuration or {}},
             )
             row = {
                 "id": identity,
@@ -175,7 +98,7 @@ class Sessions:
             If it has ended.
         """
         with self.ledger.attempt(f"resume {session}", actor=actor, subject=session) as transaction:
-            found = _session(transaction, session)
+            found = session_of(transaction, session)
             if not found.running:
                 raise StoreError(f"session {session} has ended ({found.status}); start another")
             if found.lease_until > transaction.now:
@@ -198,7 +121,7 @@ class Sessions:
     def request_stop(self, session: str, *, actor: str, reason: str) -> SessionRecord:
         """Ask a session to stop; one that has ended, or was asked before, stays as it is."""
         with self.ledger.write() as transaction:
-            found = _session(transaction, session)
+            found = session_of(transaction, session)
             if not found.running or found.stop is not None:
                 return found
             event = transaction.append(
@@ -206,38 +129,38 @@ class Sessions:
             )
             stop = canonical({"actor": actor, "reason": reason, "at": event.at})
             transaction.connection.execute(update(sessions).where(sessions.c.id == session).values(stop=stop))
-            return _session(transaction, session)
+            return session_of(transaction, session)
 
     def end_abandoned(self, *, actor: str, reason: str) -> list[SessionRecord]:
         """End as failed all sessions whose lease is over."""
         with self.ledger.write() as transaction:
-            over = _all(transaction, _running().where(sessions.c.lease_until <= to_text(transaction.now)))
+            over = all_of(transaction, _running().where(sessions.c.lease_until <= to_text(transaction.now)))
             for record in over:
                 _end(transaction, record, "failed", actor=actor, reason=reason)
-            return [_session(transaction, record.id) for record in over]
+            return [session_of(transaction, record.id) for record in over]
 
     def get(self, session: str) -> SessionRecord:
         """Return one session."""
         with self.ledger.read() as transaction:
-            return _session(transaction, session)
+            return session_of(transaction, session)
 
     def running(self, scope: Scope | str | None = None) -> list[SessionRecord]:
         """Return those that have not ended, the newest first; a lease may be over."""
         query = _running() if scope is None else _running().where(sessions.c.scope == str(Scope.parse(scope)))
         with self.ledger.read() as transaction:
-            return _all(transaction, query)
+            return all_of(transaction, query)
 
     def recent(
         self, limit: int = 50, *, before: str | None = None, scenario: str | None = None
     ) -> list[SessionRecord]:
         """Return the newest, of one scenario or of all, those that began before a session."""
-        query = _QUERY if scenario is None else _QUERY.where(sessions.c.scenario == scenario)
+        query = RECORDS if scenario is None else RECORDS.where(sessions.c.scenario == scenario)
         with self.ledger.read() as transaction:
             if before is not None:
-                last = _session(transaction, before)
+                last = session_of(transaction, before)
                 began, moment = sessions.c.started_at, to_text(last.started_at)
                 query = query.where(or_(began < moment, (began == moment) & (sessions.c.id > before)))
-            return _all(transaction, query.limit(_positive("limit", limit)))
+            return all_of(transaction, query.limit(_positive("limit", limit)))
 
     def pulse(self) -> tuple[int, str]:
         """Return how many there are, and when one last said something: what changes when any of them does."""
@@ -251,14 +174,14 @@ class Sessions:
         mine = (progress.c.session == session) & (progress.c.number > after)
         query = select(progress).where(mine).order_by(progress.c.number).limit(_positive("limit", limit))
         with self.ledger.read() as transaction:
-            _session(transaction, session)
+            session_of(transaction, session)
             rows = transaction.connection.execute(query).all()
         return [ProgressEvent(row.number, from_text(row.at), json.loads(row.content)) for row in rows]
 
     def state(self, session: str) -> bytes | None:
         """Return what was saved to go on from."""
         with self.ledger.read() as transaction:
-            _session(transaction, session)
+            session_of(transaction, session)
             query = select(sessions.c.state).where(sessions.c.id == session)
             return transaction.connection.execute(query).scalar()
 
@@ -268,13 +191,8 @@ class Sessions:
         return HeldSession(session, Scope.parse(row.scope), self.ledger, row.token)
 
 
-_QUERY = select(*(column for column in sessions.c if column.name not in ("state", "token"))).order_by(
-    sessions.c.started_at.desc(), sessions.c.id
-)
-
-
 def _running() -> Select[Any]:
-    return _QUERY.where(sessions.c.ended_at.is_(None))
+    return RECORDS.where(sessions.c.ended_at.is_(None))
 
 
 def _lease(now: datetime, lease: timedelta) -> dict[str, Any]:
@@ -305,43 +223,7 @@ def _end(transaction: Transaction, record: SessionRecord, status: str, *, actor:
     transaction.connection.execute(update(sessions).where(sessions.c.id == record.id).values(values))
 
 
-def _session(transaction: Transaction, session: str) -> SessionRecord:
-    found = _first(transaction, _QUERY.where(sessions.c.id == session))
-    if found is None:
-        raise UnknownError(f"there is no session {session!r}")
-    return found
-
-
-def _first(transaction: Transaction, query: Select[Any]) -> SessionRecord | None:
-    found = _all(transaction, query.limit(1))
-    return found[0] if found else None
-
-
-def _all(transaction: Transaction, query: Select[Any]) -> list[SessionRecord]:
-    return [record_of(row) for row in transaction.connection.execute(query)]
-
-
-def _checked(name: str, text: str) -> str:
-    if not text.strip() or len(text) > 40:
-        raise ValueError(f"{name} = {text!r} must be text of at most 40 characters")
-    return text
-
-
 def _positive(name: str, number: int) -> int:
     if number < 1:
         raise ValueError(f"{name} = {number} must be at least 1")
     return number
-
-
-def _is_safetensors(state: bytes) -> bool:
-    """Tell by the header: its length in eight bytes, then JSON."""
-    length = int.from_bytes(state[:8], "little")
-    return len(state) >= 8 + length and _is_json(state[8 : 8 + length])
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

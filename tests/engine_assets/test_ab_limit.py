@@ -6,9 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from engine.tuning.live_account import InUse
+from engine.tuning.market_state import MarketState
 from engine.tuning.parameters import ParameterSet
 from engine_assets.live_ab import CANDIDATE_FALL, ab_tests, candidate_fall
-from engine_assets.live_tables import LIVE_LEDGER
+from engine_assets.live_tables import LIVE_ACCOUNTS, LIVE_LEDGER
+from engine_assets.parameters_in_use import KnownRegimes, ParametersInUse
 from engine_assets.tuning_experiments import follow_experiments
 from engine_assets.tuning_inputs import open_store
 from engine_assets.tuning_order import TuneOrder
@@ -17,11 +20,18 @@ from resources.parameter_store import ParameterStore
 from resources.parameter_store.experiments import Experiment
 from resources.parameter_store.triggers import RollbackTrigger
 from resources.settings import Settings
+from resources.table import Column, Table
 from resources.warehouse import Warehouse
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
 START = datetime(2024, 1, 1)
+CANDLES = Table(
+    "staging",
+    "candles",
+    "What open trades are marked to; there are none.",
+    (Column("symbol", "VARCHAR", "-"), Column("ts", "TIMESTAMP", "-"), Column("close", "DOUBLE", "-")),
+)
 
 
 @pytest.fixture
@@ -51,17 +61,23 @@ def registered(store: ParameterStore, limit: RollbackTrigger | None) -> Experime
 
 
 def fill(warehouse: Warehouse, experiment: str, trades: list[tuple[int, str, str, float]]) -> None:
-    """Write trades that ended: day, symbol, arm and net return."""
+    """Write trades that ended an hour after their entry: day, symbol, arm and net return."""
     rows = [
         {
-            "symbol": symbol, "ts": START + day * DAY, "event": "stop", "kind": "BREAKOUT", "side": 1,
-            "size": 0.5, "price": 1.0, "fee": 0.0, "slippage": 0.0, "funding": 0.0, "net_return": net,
+            "symbol": symbol, "ts": START + day * DAY + after, "event": event, "kind": "BREAKOUT", "side": 1,
+            "size": 0.5, "price": price, "fee": 0.0, "slippage": 0.0, "funding": 0.0, "net_return": made,
             "equity": 1.0, "decided_ts": START + day * DAY - HOUR, "entry_ts": START + day * DAY,
             "version": 0, "experiment": experiment, "arm": arm,
         }
         for day, symbol, arm, net in trades
+        for event, after, price, made in (
+            ("entry", 0 * HOUR, 1.0, None),
+            ("stop", HOUR, 1.0 + net / 0.5, net),
+        )
     ]  # fmt: skip
     warehouse.replace(LIVE_LEDGER, pl.DataFrame(rows, LIVE_LEDGER.polars_schema))
+    warehouse.replace(LIVE_ACCOUNTS, LIVE_ACCOUNTS.empty())
+    warehouse.replace(CANDLES, CANDLES.empty())
 
 
 LIMIT = RollbackTrigger(CANDIDATE_FALL, 0.05, 30 * DAY, "above")
@@ -94,9 +110,10 @@ def test_a_fall_by_the_candidates_trades_stops_the_test_with_the_figures(
         (RollbackTrigger(CANDIDATE_FALL, 0.06, 30 * DAY, "above"), "", "candidate"),
         (LIMIT, "", "live"),
         (LIMIT, "another", "candidate"),
+        (RollbackTrigger("something that nobody measures", 0.0, 30 * DAY, "above"), "", "candidate"),
         (None, "", "candidate"),
     ],
-    ids=["within the limit", "the live set lost", "another test lost", "no limit"],
+    ids=["within the limit", "the live set lost", "another test lost", "another limit", "no limit"],
 )
 def test_whatever_else_is_lost_does_not(
     store: ParameterStore,
@@ -127,3 +144,20 @@ def test_what_the_evidence_allows_is_registered_with_the_test(
     expected = RollbackTrigger(CANDIDATE_FALL, 0.07, 20 * DAY, "above") if limited else None
     assert (status, made.trigger) == (mode, expected)
     assert made.start.replace(tzinfo=UTC) + 20 * DAY == made.end
+
+
+def test_a_test_decides_only_while_what_it_is_compared_with_is_in_force(
+    store: ParameterStore, warehouse: Warehouse
+) -> None:
+    registered(store, None)
+    tests = ab_tests(store, SYMBOLS, HOUR, START)
+    state = MarketState(SYMBOLS[0], START + HOUR, 100.0)
+
+    def decides() -> InUse:
+        return ParametersInUse(store, KnownRegimes(warehouse, START), tests, HOUR, None)(state)
+
+    assert decides().experiment == tests[0][0].id
+    other = ParameterSet(tp_news=4.0)
+    store.commit("global", other, expected=0, actor="ann", reason="by hand", evidence={}, kind="override")
+    found = decides()
+    assert (found.experiment, found.arm, found.version, found.parameters) == (None, None, 1, other)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -20,15 +22,17 @@ from sqlalchemy import create_engine, text
 import engine_assets.tuning as graph
 from engine.evaluation.attempts import level_of
 from engine.tuning.parameters import DEFAULTS, PARAMETERS, ParameterSet
+from engine.tuning.shadow import shadow
 from engine_assets.tuning import TABLES, chain_verifies, parameter_tables, tuning_runs
 from engine_assets.tuning_experiments import follow_experiments
 from engine_assets.tuning_frames import experiments_frame, runs_frame
-from engine_assets.tuning_inputs import open_store, tape_of
+from engine_assets.tuning_inputs import costs_of, open_store, tape_of
 from engine_assets.tuning_order import TuneOrder
 from engine_assets.tuning_promotions import TRIGGER_RATIO, apply_session
 from engine_assets.tuning_sessions import attempts_before, conduct
 from engine_assets.tuning_tables import AB_RESULTS, EPISODES, HISTORY, LIVE_PARAMETERS, RUNS
 from resources.parameter_store import BusyError, ParameterStore, RefusedError, StoreError
+from resources.parameter_store.experiments import Experiment
 from resources.settings import CostSettings, Settings
 from resources.table import Column, Table
 from resources.warehouse import Warehouse
@@ -176,6 +180,8 @@ def test_a_planted_improvement_is_found_applied_and_watched(
     assert set(version.evidence["trigger"]) == {"horizon", "alpha", "fall", "bound", "worst"}
     (armed,) = store.armed_triggers()
     assert (armed.trigger.metric, armed.trigger.when, armed.replaces) == (TRIGGER_RATIO, "above", 0)
+    assert armed.trigger.threshold == 1.0, "the ratio of what it watches to its limit"
+    assert armed.trigger.horizon == timedelta(days=version.evidence["trigger"]["horizon"] + 2)
     assert store.journal.entry(row["session"]).state == "applied"
 
     kept = store.sessions.get(row["session"]).result
@@ -353,6 +359,38 @@ def test_a_session_whose_process_died_is_taken_up_again(
     assert store.verify().intact
 
 
+def test_a_session_that_an_older_version_left_is_ended_and_says_what_to_do(
+    settings: Settings, store: ParameterStore, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings were kept without any stress once."""
+    from resources.parameter_store.sessions import HeldSession
+
+    def die(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldSession, "finish", die)
+        with pytest.raises(Killed):
+            conduct(order(), store, warehouse, settings, progress=die)
+    (left,) = store.sessions.running()
+    state = json.loads(store.sessions.state(left.id) or b"")
+    del state["config"]["stress"]
+    with create_engine(settings.parameter_store).begin() as connection:
+        connection.execute(
+            text("UPDATE sessions SET lease_until = '2020-01-01T00:00:00.000000Z', state = :state"),
+            {"state": json.dumps(state).encode()},
+        )
+    with pytest.raises(ValueError, match=r"differs in stress; .*start a new one"):
+        conduct(order(session=left.id), store, warehouse, settings)
+    ended = store.sessions.get(left.id)
+    assert ended.status == "failed"
+    assert "start a new one" in store.about(left.id)[-1].reason
+    assert store.in_force().version == 0
+    assert conduct(order(), store, warehouse, settings).status == "applied", (
+        "nothing is in the way of a new one"
+    )
+
+
 def test_every_attempt_on_a_scope_lowers_the_level_of_the_next(store: ParameterStore) -> None:
     for scope in ("global", "symbol:BTC/USDT", "global"):
         held = store.sessions.start(scope, "quick_tune", actor="test", reason="to count")
@@ -474,26 +512,27 @@ def test_the_check_finds_a_changed_row_and_a_cut_off_end(settings: Settings, war
     assert "row 1 was changed" in check(warehouse, settings).description
 
 
+def shadowed(store: ParameterStore) -> Experiment:
+    return store.experiments.register(
+        "shadow", "global", ParameterSet(social_go=0.85), baseline=0, metric="net return per day",
+        horizon=timedelta(days=40), seed=0, actor="test", reason="x",
+    )  # fmt: skip
+
+
 def test_a_shadow_is_run_by_whole_days_and_judged_at_its_end(
     settings: Settings, warehouse: Warehouse
 ) -> None:
     now = [datetime(2023, 12, 1, 5, tzinfo=UTC)]
     store = ParameterStore(settings.parameter_store, clock=lambda: now[0])
     live = Settings(**{**settings.model_dump(), "source": "exchange"})
-    candidate = ParameterSet(social_go=0.85)
-    experiment = store.experiments.register(
-        "shadow",
-        "global",
-        candidate,
-        baseline=0,
-        metric="net return per day",
-        horizon=timedelta(days=40),
-        seed=0,
-        actor="test",
-        reason="x",
-    )
+    experiment = shadowed(store)
     told, drawn = follow_experiments(store, warehouse, live)
-    assert told == [f"shadow {experiment.id[:8]} for global: 40 days"]
+    assert len(told) == 1
+    apart = re.fullmatch(
+        rf"shadow {experiment.id[:8]} for global: 40 days; bars that were decided differently: (\d+)", told[0]
+    )
+    assert apart is not None
+    assert int(apart[1]) > 0
     assert all(png.startswith(b"\x89PNG") for png in drawn.values())
     days = [one.key for one in store.experiments.observed(experiment.id)][1:]
     assert (days[0], days[-1], len(days)) == ("2023-12-02", "2024-01-10", 40)
@@ -510,6 +549,48 @@ def test_a_shadow_is_run_by_whole_days_and_judged_at_its_end(
     assert store.in_force().version == 0, "a verdict changes nothing by itself"
     rows = experiments_frame(store).row(0, named=True)
     assert (rows["verdict"], rows["observations"]) == (ended.result["verdict"], 40)
+
+
+def test_a_shadow_that_has_not_heard_of_its_funding_is_not_judged_without(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    """The horizon is over and all bars are there, but the rates of the last days come later."""
+    now = [datetime(2023, 12, 1, 5, tzinfo=UTC)]
+    store = ParameterStore(settings.parameter_store, clock=lambda: now[0])
+    live = Settings(**{**settings.model_dump(), "source": "exchange"})
+    first, last = datetime(2023, 12, 2), datetime(2024, 1, 11)
+    candles = warehouse.frame("FROM staging.candles")
+    stored(warehouse, "candles", candles.filter(pl.col("ts") < last))
+    said = warehouse.frame("FROM staging.alternative")
+    due = pl.datetime_range(first - timedelta(days=9), last, "8h", closed="left", eager=True)
+    rates = pl.DataFrame({"ts": due, "available_at": due}).select(
+        symbol=pl.lit("BTC/USDT"), ts="ts", available_at="available_at", value=pl.lit(0.01),
+        series=pl.lit("funding_rate"),
+    )  # fmt: skip
+
+    def heard(until: datetime) -> None:
+        known = rates.filter(pl.col("ts") < until)
+        stored(warehouse, "alternative", pl.concat([said, known.select(said.columns)]))
+
+    experiment = shadowed(store)
+    heard(last - timedelta(days=2))
+    now[0] += timedelta(days=41)
+    told, _ = follow_experiments(store, warehouse, live)
+    assert told[0].startswith(f"shadow {experiment.id[:8]} for global: 38 days, 2 wait for their funding; ")
+    assert store.experiments.get(experiment.id).state == "running"
+    heard(last)
+    told, _ = follow_experiments(store, warehouse, live)
+    assert store.experiments.get(experiment.id).state == "concluded"
+    days = {one.key: one.content for one in store.experiments.observed(experiment.id)[1:]}
+    tape = tape_of(warehouse, live)
+    whole = shadow(tape, DEFAULTS, experiment.candidate, first, costs_of(live))
+    assert [day["live"] for day in days.values()] == whole.live.tolist()
+    assert [day["shadow"] for day in days.values()] == whole.shadow.tolist()
+    assert len(days) == 40
+    free = shadow(
+        replace(tape, funding=0.0 * tape.funding), DEFAULTS, experiment.candidate, first, costs_of(live)
+    )
+    assert free.live[-2:].tolist() != whole.live[-2:].tolist(), "the last days did pay"
 
 
 def test_a_session_begins_where_earlier_ones_of_its_goal_ended(

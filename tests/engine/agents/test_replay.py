@@ -157,9 +157,8 @@ def test_of_an_index_given_twice_the_last_counts() -> None:
     np.testing.assert_allclose(buffer.probabilities(np.arange(2)), law / law.sum())
 
 
-def test_factors_change_with_the_regime() -> None:
-    buffer = filled(np.full(4, 2.0))
-    buffer.update_factors(np.array([1, 3]), np.array([3.0, 3.0]))
+def test_factors_of_the_regime_outlast_new_priorities() -> None:
+    buffer = filled(np.full(4, 2.0), factors=np.array([1.0, 3.0, 1.0, 3.0]))
     np.testing.assert_allclose(buffer.probabilities(np.arange(4)), np.array([1, 3, 1, 3]) / 8)
     buffer.update_priorities(np.arange(4), np.full(4, 5.0))
     np.testing.assert_allclose(buffer.probabilities(np.arange(4)), np.array([1, 3, 1, 3]) / 8)

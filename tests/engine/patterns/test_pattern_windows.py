@@ -59,12 +59,6 @@ def test_views_share_the_memory_of_the_bars_and_batches_hold_the_bars_in_order()
     np.testing.assert_array_equal(made.batch(np.array([29, 64])), [made.x[:30], made.x[35:65]])
 
 
-def test_windows_of_a_stretch_of_time_lie_wholly_inside():
-    made = windows(moments((0, 200)))
-    inside = made.ends_within(Window(START + 50 * HOUR, START + 120 * HOUR))
-    assert inside.tolist() == list(range(79, 120))
-
-
 def test_every_fifth_is_the_same_moment_for_all_symbols():
     made = windows(np.concatenate([moments((0, 60)), moments((2, 60))]), [0] * 60 + [1] * 58)
     ends = made.every(5)

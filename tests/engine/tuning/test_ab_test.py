@@ -62,13 +62,13 @@ def test_shares_are_even_and_symbols_and_blocks_independent():
         assert abs(np.corrcoef(one, other)[0, 1]) < 3 / np.sqrt(len(one))
 
 
-def test_what_is_not_part_of_the_test_is_live():
+def test_what_is_not_part_of_the_test_has_no_arm():
     with pytest.raises(ValueError, match="'SOL/USDT' is not part of the test"):
         TEST.arm("SOL/USDT", START)
     with pytest.raises(ValueError, match="which runs from"):
         TEST.arm("BTC/USDT", TEST.end)
-    assert TEST.parameters("SOL/USDT", START) == DEFAULTS
-    assert TEST.parameters("BTC/USDT", TEST.end) == TEST.parameters("BTC/USDT", START - HOUR) == DEFAULTS
+    with pytest.raises(ValueError, match="which runs from"):
+        TEST.arm("BTC/USDT", START - HOUR)
 
 
 def test_sets_change_between_blocks_but_never_under_an_open_position():
@@ -80,7 +80,8 @@ def test_sets_change_between_blocks_but_never_under_an_open_position():
         return MarketState("BTC/USDT", ts, 100.0, news_strength=0.6, news_direction=1, expected_cost_bps=5.0)
 
     def decide(ts, position=None):
-        return TradingAlgorithm(TEST.parameters("BTC/USDT", ts)).decide(state(ts), position)
+        drawn = CANDIDATE if TEST.arm("BTC/USDT", ts) == "candidate" else DEFAULTS
+        return TradingAlgorithm(drawn).decide(state(ts), position)
 
     entered = decide(last)
     assert entered == TradingAlgorithm(CANDIDATE).decide(state(last))

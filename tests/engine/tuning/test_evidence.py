@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
 from engine.errors import NotEnoughDataError
@@ -16,6 +17,7 @@ from engine.tuning.kernel import Evaluation
 from engine.tuning.market_state import WARMUP
 from engine.tuning.parameters import DEFAULTS, ParameterSet
 from engine.tuning.search import EPISODES, SearchResult
+from engine.tuning.stress import StressTest
 
 DAY = timedelta(days=1)
 START = datetime(2023, 1, 1)
@@ -192,6 +194,22 @@ def test_the_incumbent_must_be_candidate_zero():
         weigh(evaluation(returns), sets[:3], DEFAULTS, WINDOWS, alpha=0.05, gate=GATE)
 
 
+def test_what_fails_under_stress_is_not_promoted():
+    returns = noise(np.random.default_rng(9), 2, edge=0.002)
+    found = weigh(evaluation(returns), neighbours(2), DEFAULTS, WINDOWS, alpha=0.05, gate=GATE)
+    assert found.promoted is not None, "the gate alone lets it pass"
+    row = {
+        "stress": "dear", "meaning": "-", "paths": 9, "incumbent": 0.1, "candidate": 0.3, "difference": 0.2,
+        "low": 0.15, "allowed": 0.05, "passed": False,
+    }  # fmt: skip
+    broken = replace(found, stress=StressTest(pl.DataFrame([row])))
+    assert broken.promoted is None
+    assert not broken.to_dict()["promoted"]
+    assert broken.reasons[0].startswith("refused under stress: dear")
+    borne = replace(found, stress=StressTest(pl.DataFrame([{**row, "low": 0.01, "passed": True}])))
+    assert borne.promoted == found.judged
+
+
 def test_too_few_trades_are_not_enough():
     returns = noise(np.random.default_rng(9), 2, edge=0.002)
     found = weigh(evaluation(returns, trades=29), neighbours(2), DEFAULTS, WINDOWS, alpha=0.05, gate=GATE)
@@ -235,6 +253,13 @@ def test_judged_on_the_evidence_alone(simulated_tape, brief):
     assert again.to_dict() == found.to_dict()
     moved = replace(simulated_tape, breakout_side=-simulated_tape.breakout_side)
     assert judge(moved, searched, DEFAULTS, windows, alpha=0.05, gate=brief).data_hash != found.data_hash
+
+
+def test_a_market_that_does_not_reach_over_the_evidence_is_not_judged_on(simulated_tape, brief):
+    windows = EvidenceWindows.latest(simulated_tape, evidence=40 * DAY, purge=DAY)
+    short = simulated_tape.between(simulated_tape.ts.min().item(), windows.evidence.end - 30 * DAY)
+    with pytest.raises(NotEnoughDataError, match="of the evidence window"):
+        judge(short, result_of(neighbours(5)), DEFAULTS, windows, alpha=0.05, gate=brief)
 
 
 def test_evidence_is_plain_and_complete(simulated_tape, brief):

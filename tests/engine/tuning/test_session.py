@@ -179,6 +179,16 @@ def test_a_state_of_another_session_is_refused():
         under_way.load_state_dict(state)
 
 
+@pytest.mark.parametrize("change", [lambda plain: plain.pop("stress"), lambda plain: plain.update(warp=9)])
+def test_settings_of_another_version_are_refused_with_what_to_do(change):
+    plain = json.loads(json.dumps(CONFIG.to_dict()))
+    change(plain)
+    with pytest.raises(
+        ValueError, match=r"another version, which differs in (stress|warp); .*start a new one"
+    ):
+        SessionConfig.from_dict(plain)
+
+
 def test_each_episode_is_told():
     events = []
     session = TuningSession(CONFIG, DEFAULTS, task(), progress=events.append)

@@ -126,3 +126,26 @@ def test_accounts_start_flat_at_a_midnight(simulated_tape, start, ran):
         shadow(simulated_tape, BOLD, OTHER, start + timedelta(hours=1))
     with pytest.raises(NotEnoughDataError):
         shadow(simulated_tape, DEFAULTS, BOLD, start + 400 * DAY)
+
+
+def test_a_day_is_settled_once_its_funding_is_known_and_then_as_if_it_had_been_known_in_time(
+    simulated_tape, start
+):
+    dear = replace(simulated_tape, funding=100.0 * simulated_tape.funding)
+    whole = shadow(dear, BOLD, OTHER, start)
+    assert whole.settled == whole.days.size, "rates come every eight hours"
+    first, cut = dear.ts.min().item(), start + 11 * DAY + timedelta(hours=7)
+    seen = dear.between(first, cut)
+    silent = seen.panel.times >= np.datetime64(cut - timedelta(hours=30), "us")
+    late = shadow(replace(seen, funding=seen.funding * ~silent[:, None]), BOLD, OTHER, start)
+    # The last that is known is of the midnight after the tenth day; the next was due at eight.
+    assert (late.days.size, late.settled) == (11, 10)
+    np.testing.assert_array_equal(late.live[:10], whole.live[:10])
+    np.testing.assert_array_equal(late.shadow[:10], whole.shadow[:10])
+    assert (late.live[10], late.shadow[10]) != (whole.live[10], whole.shadow[10])
+    # What never comes is waited for a week; a market without funding for nothing.
+    dark = seen.panel.times >= np.datetime64(start, "us")
+    never = shadow(replace(seen, funding=seen.funding * ~dark[:, None]), BOLD, OTHER, start)
+    assert never.settled == 4
+    none = shadow(replace(seen, funding=np.zeros_like(seen.funding)), BOLD, OTHER, start)
+    assert none.settled == none.days.size == 11

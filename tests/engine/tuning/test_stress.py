@@ -22,9 +22,7 @@ from engine.tuning.market_state import StateTape
 from engine.tuning.objectives import score
 from engine.tuning.parameters import DEFAULTS, ParameterSet
 from engine.tuning.rules import MAX_GAP
-from engine.tuning.scenarios import HIGH
-from engine.tuning.search import SearchConfig, search
-from engine.tuning.stress import falls, robust_objective, stress_test
+from engine.tuning.stress import falls, stress_test
 from engine.tuning.stressed_markets import Stress, gapped, panic, stressed_markets
 
 Sets = Callable[[int, int], np.ndarray]
@@ -147,40 +145,6 @@ def test_no_position_is_held_from_one_panic_to_the_next() -> None:
         )
 
 
-def test_a_robust_objective_weighs_calm_and_the_worst_stress() -> None:
-    def up(sets: np.ndarray) -> np.ndarray:
-        return sets[:, 0]
-
-    def down(sets: np.ndarray) -> np.ndarray:
-        return -sets[:, 0]
-
-    sets = np.array([[1.0], [-2.0]])
-    assert robust_objective(up, [up, down], 0.25)(sets).tolist() == [0.75 - 0.25, -1.5 - 0.5]
-    assert robust_objective(up, [down], 0.0)(sets).tolist() == up(sets).tolist()
-    for weight in (-0.1, 1.1, np.nan):
-        with pytest.raises(ValueError, match="weight"):
-            robust_objective(up, [down], weight)
-    with pytest.raises(ValueError, match="at least one"):
-        robust_objective(up, [], 0.5)
-
-
-def test_a_robust_search_takes_what_bears_stress() -> None:
-    """Calm rewards risk without end; under stress all above 0.5 % is lost."""
-    column = list(DEFAULTS.to_dict()).index("baseRiskPct")
-
-    def calm(sets: np.ndarray) -> np.ndarray:
-        return sets[:, column]
-
-    def stressed(sets: np.ndarray) -> np.ndarray:
-        return -10.0 * np.maximum(sets[:, column] - 0.5, 0.0)
-
-    start = ParameterSet.from_mapping({"baseRiskPct": 0.3})
-    config = SearchConfig(("baseRiskPct",), 15, aggressiveness=HIGH, pairs=8)
-    assert search(calm, config, start).best.base_risk_pct == pytest.approx(2.0)
-    robust = search(robust_objective(calm, [stressed], 0.5), config, start)
-    assert robust.best.base_risk_pct == pytest.approx(0.5)
-
-
 def test_what_falls_much_deeper_is_refused_in_words(every: tuple[Stress, ...]) -> None:
     timid = ParameterSet.from_mapping({"baseRiskPct": 0.1, "newsMaxRiskPct": 0.1})
     bold = ParameterSet.from_mapping({"baseRiskPct": 2.0, "slBreakout": 2.0, "slRevert": 2.0})
@@ -222,6 +186,20 @@ def test_the_figures_are_those_of_the_months(markets: dict[str, Stress]) -> None
     assert row["low"] == pytest.approx(difference.mean() - half)
     assert row["worst"] == pytest.approx(difference.max())
     np.testing.assert_allclose([row["score_incumbent"], row["score_candidate"]], score(dear, "sharpe"))
+
+
+def test_the_level_is_shared_among_the_kinds(markets: dict[str, Stress]) -> None:
+    """Asked about in more kinds, a candidate is beyond doubt in each by less."""
+    other = ParameterSet.from_mapping({"baseRiskPct": 1.5})
+    calm, dear, late = (markets[name] for name in ("calm", "dear", "late"))
+    alone, both = (
+        stress_test(DEFAULTS, other, asked, "sharpe").table.row(1, named=True)
+        for asked in ([calm, dear], [calm, dear, late])
+    )
+    assert both["difference"] == alone["difference"]
+    scale = student.ppf(0.975, 1) / student.ppf(0.95, 1)
+    half = (alone["difference"] - alone["low"]) * scale
+    assert both["difference"] - both["low"] == pytest.approx(half)
 
 
 def some_months(rng: np.random.Generator, months: int, extra: float) -> Evaluation:

@@ -76,6 +76,23 @@ def test_a_fall_deeper_than_the_evidence_rings_on_its_day():
     assert TRIGGER.verdict([-0.11], [-0.11]).day == 1
 
 
+def test_a_fall_just_at_the_limit_does_not_ring():
+    """It is beyond the limit that it rings; an eighth is exact in binary."""
+    eighth = replace(TRIGGER, fall=0.125)
+    at = eighth.verdict([-0.125], [-0.125])
+    assert (at.ratio, at.fired, at.alarm) == (1.0, False, None)
+    assert eighth.verdict([-0.1251], [-0.1251]).fired
+
+
+def test_the_bet_rings_at_the_capital_that_half_of_the_probability_allows():
+    live, previous = accounts(np.random.default_rng(5), 30, worse=0.006)
+    daily = [replace(TRIGGER, fall=0.9).verdict(live[:days], previous[:days]) for days in range(1, 31)]
+    for found in daily:
+        assert found.ratio == pytest.approx(max(found.fall / 0.9, np.log(found.capital) / np.log(2.0 / 0.05)))
+        assert found.fired == (found.capital > 2.0 / 0.05)
+    assert {found.fired for found in daily} == {False, True}
+
+
 def test_the_limit_is_no_less_than_the_evidence_showed():
     rng = np.random.default_rng(4)
     candidate, baseline = accounts(rng, 365)

@@ -49,6 +49,16 @@ def test_pending_then_applied_with_its_version(either_store: ParameterStore, clo
     ]
 
 
+def test_an_application_is_measured_against_the_version_that_it_names(store: ParameterStore) -> None:
+    store.commit("global", ParameterSet(tp_news=3.0), expected=None, evidence={}, **ABOUT)
+    store.journal.propose("k", "global", **{**CANDIDATE, "expected": 1})
+    store.journal.propose("old", "global", **CANDIDATE)
+    with pytest.raises(StaleBaseline):
+        store.journal.apply("old", actor="alice")
+    assert store.journal.apply("k", actor="alice").version == 2
+    assert store.version(2).replaces == 1
+
+
 def test_trying_again_changes_nothing(either_store: ParameterStore) -> None:
     proposed = either_store.journal.propose("k", "global", **CANDIDATE)
     assert either_store.journal.propose("k", "global", **CANDIDATE) == proposed
