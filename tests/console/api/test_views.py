@@ -231,9 +231,10 @@ def test_what_was_decided_meanwhile_is_shown(desk: Desk, viewer: TestClient) -> 
 
 def test_while_a_step_writes_the_views_show_what_they_showed(desk: Desk, viewer: TestClient) -> None:
     before = get(viewer, "/decisions")
+    step = desk.warehouse
     desk.warehouse = Warehouse(address=desk.settings.warehouse, lock_timeout_s=0.2)
     desk.versions._warehouse = desk.warehouse
-    with desk.warehouse.write() as connection:
+    with step.write() as connection:
         connection.execute("DELETE FROM trading.live_decisions")
         # The file is touched before the change is committed.
         Path(desk.settings.warehouse).touch()
