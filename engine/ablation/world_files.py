@@ -25,6 +25,7 @@ __all__ = [
     "in_one_step",
     "load_world",
     "market_of",
+    "place_of",
     "save_world",
     "world_of",
 ]
@@ -45,13 +46,18 @@ def world_of(folder: Path, name: str, seed: int, setup: AblationSetup) -> World:
         Of the market, if it is simulated, and of what is fitted.
     setup : AblationSetup
     """
-    made_from = hashlib.sha256(
-        (CODE_VERSION + setup.fingerprint + content_of(folder, name)).encode()
-    ).hexdigest()
-    place = folder / f"{name}-{seed}-{made_from[:16]}"
+    place = place_of(folder, name, seed, setup)
     if not place.is_dir():
         save_world(prepare_world(market_of(folder, name, seed, setup), setup, seed), place)
     return load_world(place)
+
+
+def place_of(folder: Path, name: str, seed: int, setup: AblationSetup) -> Path:
+    """Where a world is kept, named by all that it is made from."""
+    made_from = hashlib.sha256(
+        (CODE_VERSION + setup.fingerprint + content_of(folder, name)).encode()
+    ).hexdigest()
+    return folder / f"{name}-{seed}-{made_from[:16]}"
 
 
 def content_of(folder: Path, name: str) -> str:

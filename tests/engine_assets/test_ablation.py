@@ -6,7 +6,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from engine.ablation.world_files import SIMULATOR
+from engine.ablation.world_files import SIMULATOR, place_of
 from engine.evaluation.ablation_cells import CellFolder
 from engine.evaluation.improvements import IMPROVEMENTS
 from engine.regimes.names import REGIMES
@@ -50,10 +50,8 @@ def made(settings: Settings) -> tuple[Warehouse, dg.ExecuteInProcessResult]:
 
 
 def _break_the_world_of(settings: Settings, seed: int) -> None:
-    import hashlib
-
-    fingerprint = hashlib.sha256(study_of(settings).setup.fingerprint.encode()).hexdigest()
-    (settings.reports / "ablation" / "worlds" / f"{SIMULATOR}-{seed}-{fingerprint[:16]}").mkdir(parents=True)
+    worlds = settings.reports / "ablation" / "worlds"
+    place_of(worlds, SIMULATOR, seed, study_of(settings).setup).mkdir(parents=True)
 
 
 def test_the_tables_are_stored(settings: Settings, made: tuple[Warehouse, dg.ExecuteInProcessResult]) -> None:

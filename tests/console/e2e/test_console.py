@@ -192,7 +192,7 @@ def test_every_view_is_accessible_and_none_scrolls_sideways(
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
     for view in VIEWS:
-        page.goto(f"{world.url}/{view}")
+        page.goto(f"{world.url}{view}")
         settled(page)
         for unfold in page.locator("summary:visible").all():
             unfold.click()
