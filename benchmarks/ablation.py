@@ -1,11 +1,13 @@
-"""What each of the fifteen improvements is worth, measured: the whole ablation on the simulator.
+"""What each of the fifteen improvements is worth, measured: the whole ablation.
 
 ``python -m benchmarks.ablation --seeds 10 --workers 2 --out FOLDER``
 
 Thirty-two variants of the system (full, base, full less each, base plus each) are trained and traded on the
-same simulated markets, one for each seed. Finished cells are kept in FOLDER: whoever interrupts the run
-starts the same command again. At the end both tables are printed as markdown: effects with verdicts, and what
-was claimed beside what was measured. ``--only KEY KEY`` compares some of the improvements alone.
+same simulated markets, one for each seed; with ``--recorded`` on the newest days of BTC and ETH as recorded
+(candles, funding, Fear & Greed), where a seed is a training alone. Finished cells are kept in FOLDER: whoever
+interrupts the run starts the same command again. At the end the tables are printed as markdown: effects with
+verdicts, and what was claimed beside what was measured. ``--only KEY KEY`` compares some of the improvements
+alone.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ import argparse
 import os
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
-from engine.ablation.setup import AblationSetup
+from benchmarks.agents import MARKET, recorded_rows
+from engine.ablation.setup import BAR, AblationSetup
 from engine.ablation.study import AblationStudy
+from engine.ablation.world_files import RECORDED, SIMULATOR
 from engine.evaluation.ablation import ablation_table, variant_table
 from engine.evaluation.ablation_cells import Cell, scores_frame
 from engine.evaluation.ablation_claims import claims_table
@@ -41,7 +46,16 @@ def study_of(arguments: argparse.Namespace) -> AblationStudy:
         minibatch=arguments.minibatch,
     )
     seeds = tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds))
-    return AblationStudy(seeds, tuple(arguments.only), setup=setup)
+    worlds = (RECORDED,) if arguments.recorded else (SIMULATOR,)
+    return AblationStudy(seeds, tuple(arguments.only), worlds, setup)
+
+
+def hand_in(place: Path, days: int) -> None:
+    """Write the newest days as recorded to where the study looks for them."""
+    rows = recorded_rows()
+    last = rows["ts"].max()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    rows.filter(pl.col("ts") >= last + BAR - timedelta(days=days)).write_parquet(place)  # type: ignore[operator]
 
 
 def markdown(table: pl.DataFrame) -> str:
@@ -69,10 +83,16 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=defaults.updates_per_evaluation)
     parser.add_argument("--evaluations", type=int, default=defaults.final_evaluations)
     parser.add_argument("--only", nargs="+", default=list(IMPROVEMENTS), choices=list(IMPROVEMENTS))
+    parser.add_argument("--recorded", action="store_true", help="on the market as recorded")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    if arguments.recorded and not MARKET.is_dir():
+        parser.error(f"recorded market data is not at {MARKET}")
     study, began = study_of(arguments), time.monotonic()
+    recorded = arguments.out / "worlds" / f"{RECORDED}.parquet"
+    if arguments.recorded and not recorded.is_file():
+        hand_in(recorded, study.setup.days)
 
     def progress(done: int, of: int, cell: Cell) -> None:
         spent = time.monotonic() - began

@@ -5,8 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from engine.ablation.world import ALTERNATIVE, FEAR_GREED, PATTERNS, World
+from engine.agents.pipeline import PipelineConfig
+from engine.agents.training_data import learning_part
 from engine.evaluation.improvements import Improvements
 from engine.features.catalogue import CATALOGUE
+from engine.features.scaling import FEWEST
 
 __all__ = ["agent_features", "hidden", "visible"]
 
@@ -29,9 +32,11 @@ def agent_features(world: World, on: Improvements) -> tuple[str, ...]:
     """Name what the agent looks at besides the probabilities of the regimes.
 
     Pruning chose among all features, and apart from that among those that need no published series; a variant
-    that sees any of these takes the first choice.
+    that sees any of these takes the first choice. What was not published while the agent learns is left out.
     """
     published = on.alternative_data or on.fear_greed
     chosen = world.kept if published else world.kept_of_market
     names = chosen if on.shap_pruning else CATALOGUE.columns
-    return tuple(name for name in (*names, *PATTERNS) if name not in hidden(on))
+    learned = world.rows.filter(learning_part(world.split.train, PipelineConfig.validation_share).mask())
+    known = learned.select(pl.col(*names, *PATTERNS).is_finite().sum() >= FEWEST).row(0, named=True)
+    return tuple(name for name in (*names, *PATTERNS) if known[name] and name not in hidden(on))

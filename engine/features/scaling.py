@@ -14,8 +14,10 @@ import polars as pl
 from engine.errors import DataError, NotEnoughDataError
 from engine.evaluation.splits import Window
 
-__all__ = ["Scaler"]
+__all__ = ["FEWEST", "Scaler"]
 
+FEWEST = 2
+"""Finite values without which a column cannot be scaled."""
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  moments are UTC without zone everywhere
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -65,7 +67,7 @@ class Scaler:
         DataError
             If a column is missing from the frame.
         NotEnoughDataError
-            If a column has fewer than two finite values inside the window.
+            If a column has fewer than `FEWEST` finite values inside the window.
         ValueError
             If ``clip`` is not positive or the method is unknown.
         """
@@ -125,10 +127,10 @@ class Scaler:
 
 def _center_and_scale(values: pl.Series, method: str, window: Window) -> tuple[float, float]:
     known = values.filter(values.is_finite()).to_numpy()
-    if len(known) < 2:
+    if len(known) < FEWEST:
         raise NotEnoughDataError(
-            f"{values.name} has {len(known)} finite values in {window.start} to {window.end}, needed are 2; "
-            "leave the column out or widen the window"
+            f"{values.name} has {len(known)} finite values in {window.start} to {window.end}, needed are "
+            f"{FEWEST}; leave the column out or widen the window"
         )
     if method == "standard":
         return float(known.mean()), _or_one(float(known.std(ddof=1)), known)

@@ -12,7 +12,6 @@ import torch
 
 from engine.errors import DataError
 from engine.evaluation.splits import Window
-from engine.features.catalogue import CATALOGUE
 from engine.features.scaling import Scaler
 from engine.patterns.contrastive import ContrastiveConfig, Progress, TrainingReport, train_encoder
 from engine.patterns.encoder import TransformerPatternMatcher
@@ -122,7 +121,7 @@ def train_pattern_model(
     inside = rows.filter(window.mask())
     scaler = fit_scaler(inside, window, bar)
     windows = PatternWindows.from_frame(inside, scaler, bar)
-    encoder = TransformerPatternMatcher(len(CATALOGUE.columns), channels=CANDLE_CHANNELS, seed=seed)
+    encoder = TransformerPatternMatcher(len(scaler.columns), channels=CANDLE_CHANNELS, seed=seed)
     report = train_encoder(encoder, windows, windows.ends, config, seed=seed, progress=progress)
     projection = CompactProjection.fit(encoder.encode_all(windows, windows.every(_STRIDE)), compact)
     metadata = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import DataError
 from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
-from engine.features.scaling import Scaler
+from engine.features.scaling import FEWEST, Scaler
 
 __all__ = ["CANDLE_CHANNELS", "LENGTH", "PatternWindows", "fit_scaler", "price_free"]
 
@@ -56,10 +55,16 @@ def price_free(rows: pl.DataFrame, bar: timedelta) -> pl.DataFrame:
     return rows.with_columns(stretch).with_columns((pl.col(_PRICED) - usual).alias(_PRICED)).drop("stretch")
 
 
-def fit_scaler(
-    rows: pl.DataFrame, window: Window, bar: timedelta, features: Sequence[str] = CATALOGUE.columns
-) -> Scaler:
-    """Fit the scaler of the channels on the training window alone; see `price_free` and `Scaler.fit`."""
+def fit_scaler(rows: pl.DataFrame, window: Window, bar: timedelta) -> Scaler:
+    """Fit the scaler of the channels on the training window alone; see `price_free` and `Scaler.fit`.
+
+    A published series that has no values in the window has no channel.
+    """
+    count = len(CANDLE_CHANNELS)
+    candle, published = CATALOGUE.columns[:count], CATALOGUE.columns[count:]
+    values = pl.col(published).cast(pl.Float64).is_finite().sum() >= FEWEST
+    known = rows.filter(window.mask()).select(values).row(0, named=True)
+    features = (*candle, *(name for name in published if known[name]))
     return Scaler.fit(price_free(rows, bar), features, window)
 
 

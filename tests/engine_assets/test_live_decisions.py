@@ -448,21 +448,33 @@ TRIGGER = {"horizon": 30, "alpha": 0.05, "fall": 0.5, "bound": 0.01, "worst": 0.
 WATCH = RollbackTrigger(TRIGGER_RATIO, 1.0, 30 * DAY, "above")
 
 
-@pytest.mark.parametrize(("fall", "fires"), [(0.5, False), (1e-6, True)])
-def test_a_trigger_that_fires_rolls_back_with_the_figures(loop: Loop, fall: float, fires: bool) -> None:
+def change_watched(loop: Loop, fall: float) -> int:
+    """Decide some days by one set, then put another under watch; its version."""
     first = loop.commit(BUSY, 0)
     loop.until(BEGIN + 2 * DAY).run()
-    watched = loop.store.commit(
-        "global", WIDE, expected=first, actor="test", reason="better",
-        evidence={"trigger": {**TRIGGER, "fall": fall}}, triggers=[WATCH],
-    ).version  # fmt: skip
+    evidence = {"trigger": {**TRIGGER, "fall": fall}}
+
+    def change(expected: int) -> int:
+        made = loop.store.commit(
+            "global",
+            WIDE,
+            expected=expected,
+            actor="test",
+            reason="better",
+            evidence=evidence,
+            triggers=[WATCH],
+        )
+        return made.version
+
+    change(first)
     # The asset's own store has the wall clock: the change must be recent by it.
     loop.now = datetime.now(UTC)
-    watched = loop.store.rollback("global", first, actor="test", reason="set up").version
-    watched = loop.store.commit(
-        "global", WIDE, expected=watched, actor="test", reason="better",
-        evidence={"trigger": {**TRIGGER, "fall": fall}}, triggers=[WATCH],
-    ).version  # fmt: skip
+    return change(loop.store.rollback("global", first, actor="test", reason="set up").version)
+
+
+@pytest.mark.parametrize(("fall", "fires"), [(0.5, False), (1e-6, True)])
+def test_a_trigger_that_fires_rolls_back_with_the_figures(loop: Loop, fall: float, fires: bool) -> None:
+    watched = change_watched(loop, fall)
     shown = loop.until(END).run()
     newest = loop.store.versions()[0]
     told = str(shown["changes that are watched"].value)
@@ -480,6 +492,24 @@ def test_a_trigger_that_fires_rolls_back_with_the_figures(loop: Loop, fall: floa
     else:
         assert newest.version == watched
         assert f"version {watched} of global stays" in told
+
+
+def test_what_came_into_force_meanwhile_is_not_rolled_back(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = change_watched(loop, 1e-6)
+    made: list[int] = []
+    plain = ParameterStore.rollback
+
+    def after_another(store: ParameterStore, *arguments: Any, **options: Any) -> Any:
+        made.append(loop.commit(BUSY, watched))
+        return plain(store, *arguments, **options)
+
+    monkeypatch.setattr(ParameterStore, "rollback", after_another)
+    shown = loop.until(END).run()
+    assert made == [watched + 1], "it fired once"
+    assert loop.store.in_force().version == watched + 1
+    assert "was rolled back" not in str(shown["changes that are watched"].value)
 
 
 def test_a_decision_with_a_half_applied_set_is_found(loop: Loop) -> None:

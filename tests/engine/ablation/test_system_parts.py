@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -32,6 +34,18 @@ def test_agents_see_what_is_switched_on(world):
     assert not {*ALTERNATIVE, *FEAR_GREED, *PATTERNS} & set(bare)
     assert agent_features(world, Improvements.only("shap_pruning")) == world.kept_of_market
     assert set(agent_features(world, Improvements.only("fear_greed"))) - set(bare) == set(FEAR_GREED)
+
+
+def test_agents_do_not_see_what_was_not_published_while_they_learn(world):
+    """Also where it is published later, in the part of the window that stops the training."""
+    split = world.split
+    late = split.train.end - (split.train.end - split.train.start) / 10
+    name = ALTERNATIVE[0]
+    rows = world.rows.with_columns(pl.when(pl.col("ts") >= late).then(name).alias(name))
+    assert rows.filter(split.train.mask())[name].is_not_null().any()
+    everything = Improvements().without("shap_pruning")
+    told = agent_features(replace(world, rows=rows), everything)
+    assert told == tuple(each for each in agent_features(world, everything) if each != name)
 
 
 def test_the_bandit_holds_the_trades_that_it_made(world, setup):

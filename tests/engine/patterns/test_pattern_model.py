@@ -1,5 +1,6 @@
 """The parts together, on a simulated market: what A8.2 and A8.3 ask for."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -46,6 +47,21 @@ def made(rows, trained):
     windows = model.windows(rows, HOUR)
     memory = remember(model, windows, labels(rows, HORIZON), embargo=3)
     return windows, memory, pattern_features(model, windows, memory)
+
+
+def test_a_series_that_is_not_published_yet_has_no_channel(rows):
+    """A kind of data begins in the middle of a history: encoders before and after it look at the same."""
+    window, config = Window(START, CUT), replace(SMALL, steps=2, check=1)
+    unknown = rows.with_columns(fear_greed=pl.lit(None, pl.Float64))
+    model, _ = train_pattern_model(unknown, window, HOUR, config, compact=4, seed=1)
+    assert set(CATALOGUE.columns) - set(model.scaler.columns) == {"fear_greed"}
+    again = PatternModel.from_bytes(model.to_bytes())
+    embedded = [
+        each.encoder.encode_all(windows, windows.ends)
+        for each in (model, again)
+        for windows in [each.windows(rows, HOUR)]
+    ]
+    np.testing.assert_array_equal(*embedded)
 
 
 def test_the_embedding_uses_its_space_and_the_loss_left_that_of_a_collapsed_encoder(trained, made):

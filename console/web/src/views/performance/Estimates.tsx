@@ -17,7 +17,7 @@ export function Estimates({ of }: { of: Estimate[] }) {
           key={one.name}
           name={NAMES[one.name] ?? capitalized(inWords(one.name))}
           value={written(one, one.value)}
-          below={one.low === null || one.high === null ? unit(one) : `${written(one, one.low)} to ${written(one, one.high)}, 95 %`}
+          below={one.low === null || one.high === null ? unit(one) : `${written(one, one.low)} to ${written(one, one.high)}, 95 %`}
         />
       ))}
     </Figures>
