@@ -108,7 +108,7 @@ def training_pipeline(settings: Settings) -> "RLTrainingPipeline":
 
 
 def agent_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
-    """Name what agents of a fold look at: features that were kept, and what is like the last thirty candles.
+    """Name what agents of a fold may see: features that were kept, and what is like the last thirty candles.
 
     The probabilities of the regimes reach every policy in any case.
     """
@@ -126,17 +126,20 @@ def fold_data(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings, split: "Split"
 ) -> "TrainingData":
     """Training window of a fold, laid out for agents, with the synthetic windows that it may train on."""
+    from engine.agents.training_data import published_features
     from engine.errors import NotEnoughDataError
 
     window, fold = split.train, split.number
     pipeline = training_pipeline(settings)
+    part = pipeline.learning_part(window)
     rows = with_patterns(warehouse, fold, agent_rows(warehouse, settings, window.start, window.end))
+    features = published_features(rows, agent_features(warehouse, fold), part)
     try:
-        synthetic = _synthetic(warehouse, settings, fold, pipeline.learning_part(window))
+        synthetic = _synthetic(warehouse, settings, fold, part)
     except NotEnoughDataError as error:
         context.log.info("fold %s: nothing synthetic: %s", fold, error)
         synthetic = None
-    return pipeline.prepare(rows, agent_features(warehouse, fold), window, split.purge, synthetic)
+    return pipeline.prepare(rows, features, window, split.purge, synthetic)
 
 
 def _synthetic(warehouse: Warehouse, settings: Settings, fold: int, part: "Window") -> "pl.DataFrame":

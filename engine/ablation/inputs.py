@@ -6,10 +6,9 @@ import polars as pl
 
 from engine.ablation.world import ALTERNATIVE, FEAR_GREED, PATTERNS, World
 from engine.agents.pipeline import PipelineConfig
-from engine.agents.training_data import learning_part
+from engine.agents.training_data import learning_part, published_features
 from engine.evaluation.improvements import Improvements
 from engine.features.catalogue import CATALOGUE
-from engine.features.scaling import FEWEST
 
 __all__ = ["agent_features", "hidden", "visible"]
 
@@ -37,6 +36,7 @@ def agent_features(world: World, on: Improvements) -> tuple[str, ...]:
     published = on.alternative_data or on.fear_greed
     chosen = world.kept if published else world.kept_of_market
     names = chosen if on.shap_pruning else CATALOGUE.columns
-    learned = world.rows.filter(learning_part(world.split.train, PipelineConfig.validation_share).mask())
-    known = learned.select(pl.col(*names, *PATTERNS).is_finite().sum() >= FEWEST).row(0, named=True)
-    return tuple(name for name in (*names, *PATTERNS) if known[name] and name not in hidden(on))
+    seen = [name for name in (*names, *PATTERNS) if name not in hidden(on)]
+    return published_features(
+        world.rows, seen, learning_part(world.split.train, PipelineConfig.validation_share)
+    )

@@ -11,9 +11,9 @@ import polars as pl
 from engine.agents.tape import MarketTape
 from engine.errors import NotEnoughDataError
 from engine.evaluation.splits import Window
-from engine.features.scaling import Scaler
+from engine.features.scaling import Scaler, scalable
 
-__all__ = ["TrainingData", "learning_part", "training_data"]
+__all__ = ["TrainingData", "learning_part", "published_features", "training_data"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ def learning_part(window: Window, validation_share: float) -> Window:
     if not 0.0 < validation_share < 1.0:
         raise ValueError(f"validation_share = {validation_share} must lie between 0 and 1")
     return Window(window.start, window.end - (window.end - window.start) * validation_share)
+
+
+def published_features(rows: pl.DataFrame, features: Sequence[str], part: Window) -> tuple[str, ...]:
+    """Leave out what was not published yet in the part that is learned from, and so cannot be scaled."""
+    return scalable(rows.filter(pl.col("volatility").is_not_null()), features, part)
 
 
 def training_data(

@@ -14,10 +14,9 @@ import polars as pl
 from engine.errors import DataError, NotEnoughDataError
 from engine.evaluation.splits import Window
 
-__all__ = ["FEWEST", "Scaler"]
+__all__ = ["Scaler", "scalable"]
 
-FEWEST = 2
-"""Finite values without which a column cannot be scaled."""
+_FEWEST = 2
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  moments are UTC without zone everywhere
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -67,7 +66,7 @@ class Scaler:
         DataError
             If a column is missing from the frame.
         NotEnoughDataError
-            If a column has fewer than `FEWEST` finite values inside the window.
+            If a column has fewer than two finite values inside the window.
         ValueError
             If ``clip`` is not positive or the method is unknown.
         """
@@ -125,12 +124,19 @@ class Scaler:
         return digest.hexdigest()
 
 
+def scalable(frame: pl.DataFrame, columns: Sequence[str], window: Window) -> tuple[str, ...]:
+    """Leave out columns that have too few finite values inside the window for `Scaler.fit`."""
+    counts = pl.col(columns).cast(pl.Float64).is_finite().sum()
+    known = frame.filter(window.mask()).select(counts).row(0, named=True)
+    return tuple(name for name in columns if known[name] >= _FEWEST)
+
+
 def _center_and_scale(values: pl.Series, method: str, window: Window) -> tuple[float, float]:
     known = values.filter(values.is_finite()).to_numpy()
-    if len(known) < FEWEST:
+    if len(known) < _FEWEST:
         raise NotEnoughDataError(
             f"{values.name} has {len(known)} finite values in {window.start} to {window.end}, needed are "
-            f"{FEWEST}; leave the column out or widen the window"
+            f"{_FEWEST}; leave the column out or widen the window"
         )
     if method == "standard":
         return float(known.mean()), _or_one(float(known.std(ddof=1)), known)

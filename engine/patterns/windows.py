@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import DataError
 from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
-from engine.features.scaling import FEWEST, Scaler
+from engine.features.scaling import Scaler, scalable
 
 __all__ = ["CANDLE_CHANNELS", "LENGTH", "PatternWindows", "fit_scaler", "price_free"]
 
@@ -62,10 +62,7 @@ def fit_scaler(rows: pl.DataFrame, window: Window, bar: timedelta) -> Scaler:
     """
     count = len(CANDLE_CHANNELS)
     candle, published = CATALOGUE.columns[:count], CATALOGUE.columns[count:]
-    values = pl.col(published).cast(pl.Float64).is_finite().sum() >= FEWEST
-    known = rows.filter(window.mask()).select(values).row(0, named=True)
-    features = (*candle, *(name for name in published if known[name]))
-    return Scaler.fit(price_free(rows, bar), features, window)
+    return Scaler.fit(price_free(rows, bar), (*candle, *scalable(rows, published, window)), window)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.agents.tape import MarketTape
-from engine.agents.training_data import TrainingData, learning_part, training_data
+from engine.agents.training_data import TrainingData, learning_part, published_features, training_data
 from engine.errors import NotEnoughDataError
 from engine.evaluation.splits import Window
 from engine.features.scaling import Scaler
@@ -164,3 +164,14 @@ def test_rows_without_a_volatility_are_left_out() -> None:
     data, whole = cut(rows), cut(market())
     assert len(whole.train) - len(data.train) == 4
     assert len(np.unique(data.train.run)) == 4, "no return is earned across the hole"
+
+
+def test_what_is_published_too_late_to_be_learned_from_is_left_out() -> None:
+    """Values while there is no volatility do not count: these rows are not trained on."""
+    rows = market().with_columns(
+        late=pl.when(pl.col("ts") >= CUT).then("lead"),
+        early=pl.when(pl.col("ts") < START + 30 * HOUR).then("lead"),
+        volatility=pl.when(pl.col("ts") >= START + 30 * HOUR).then("volatility"),
+    )
+    part = learning_part(WINDOW, 0.2)
+    assert published_features(rows, ("noise", "late", "early", "lead"), part) == ("noise", "lead")

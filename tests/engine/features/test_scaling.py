@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import DataError, NotEnoughDataError
 from engine.evaluation.splits import Window
-from engine.features.scaling import Scaler
+from engine.features.scaling import Scaler, scalable
 
 START = datetime(2024, 1, 1)
 TRAIN = Window(START, START + timedelta(hours=500))
@@ -99,3 +99,23 @@ def test_refusals() -> None:
         Scaler.fit(frame(), ["a"], TRAIN, clip=0.0)
     with pytest.raises(ValueError, match="method"):
         Scaler.fit(frame(), ["a"], TRAIN, "minmax")  # type: ignore[arg-type]
+
+
+def test_what_the_window_does_not_know_twice_is_not_scalable() -> None:
+    row = pl.int_range(pl.len())
+    data = frame().with_columns(
+        later=pl.when(row >= 500).then(1.0),
+        once=pl.when(row == 499).then(1.0),
+        twice=pl.when(row.is_in([0, 499])).then(row.cast(pl.Float64)),
+        infinite=pl.lit(float("inf")),
+        unknown=pl.lit(None, pl.Null),
+    )
+    assert scalable(data, ["later", "b", "once", "twice", "infinite", "unknown", "a"], TRAIN) == (
+        "b",
+        "twice",
+        "a",
+    )
+    Scaler.fit(data, ["twice"], TRAIN)
+    for name in ("later", "once", "infinite"):
+        with pytest.raises(NotEnoughDataError, match=name):
+            Scaler.fit(data, [name], TRAIN)
