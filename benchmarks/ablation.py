@@ -29,7 +29,7 @@ from engine.evaluation.ablation import ablation_table, variant_table
 from engine.evaluation.ablation_cells import Cell, scores_frame
 from engine.evaluation.ablation_claims import claims_table
 from engine.evaluation.ablation_plots import forest
-from engine.evaluation.improvements import IMPROVEMENTS
+from engine.evaluation.improvements import IMPROVEMENTS, METRICS
 
 
 def study_of(arguments: argparse.Namespace) -> AblationStudy:
@@ -105,7 +105,7 @@ def main() -> None:
     scores.write_csv(arguments.out / "scores.csv")
     effects, claims = ablation_table(scores, study.table), claims_table(scores, study.table)
     tables = {
-        "Effects on the net return per bar": effects,
+        f"Effects, {METRICS['net_return']}": effects,
         "Claimed and measured": claims,
         "Variants": variant_table(scores),
     }

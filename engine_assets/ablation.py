@@ -82,7 +82,7 @@ VARIANTS = Table(
     (
         _WORLD,
         Column("variant", "VARCHAR", "full, base, full less an improvement, base plus one."),
-        Column("iqm", "DOUBLE", "Interquartile mean of the net return per bar."),
+        Column("iqm", "DOUBLE", "Interquartile mean of the net return per bar, in sizes of a bar's return."),
         Column("iqm_low", "DOUBLE", "Lower end of its 95 % interval."),
         Column("iqm_high", "DOUBLE", "Upper end."),
         Column("beats_base", "DOUBLE", "Probability of a higher score than the base.", nullable=True),

@@ -11,6 +11,7 @@ export default defineConfig({
     target: "es2022",
     // The API's content security policy allows neither inline scripts nor data addresses.
     assetsInlineLimit: 0,
+    cssCodeSplit: false,
     modulePreload: { polyfill: false },
   },
   server: { proxy: { "/api": { target: API, changeOrigin: true } } },

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import polars as pl
 
+from engine.evaluation.improvements import METRICS
 from engine.figures import COLOURS, STYLE, new_figure, to_png
 
 __all__ = ["forest"]
@@ -16,7 +17,7 @@ _OFFSET = {"minus_one": -0.16, "plus_one": 0.16}
 _LABEL = {"minus_one": "full - (full without it)", "plus_one": "(base + it) - base"}
 
 
-def forest(table: pl.DataFrame, metric: str = "net return", *, confidence: float = 0.95) -> bytes:
+def forest(table: pl.DataFrame, metric: str = "net_return", *, confidence: float = 0.95) -> bytes:
     """Draw effects with their intervals, one row for each improvement of one world.
 
     Parameters
@@ -24,7 +25,7 @@ def forest(table: pl.DataFrame, metric: str = "net return", *, confidence: float
     table : polars.DataFrame
         From `engine.evaluation.ablation.ablation_table`, one world's rows.
     metric : str
-        What the effects are in, for the axis.
+        What the effects are in, one of `METRICS`, for the axis.
     confidence : float
         Of the table's intervals, for the axis.
 
@@ -48,9 +49,9 @@ def forest(table: pl.DataFrame, metric: str = "net return", *, confidence: float
         axes.axvline(0.0, color="#1a202c", lw=0.8)
         axes.set_yticks(place, table["title"].to_list())
         axes.set_ylim(table.height - 0.5, -0.5)
-        axes.set_xlabel(f"effect on {metric}, {confidence:.0%} interval over seeds")
+        axes.set_xlabel(f"effect with {confidence:.0%} interval over seeds:\n{METRICS[metric]}")
         axes.set_title(f"What each improvement is worth: {table['world'][0]}")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
         for row, (claim, verdict) in enumerate(table.select("claim", "verdict").iter_rows()):
             words.text(0.0, row, claim.replace(", ", "\n"), va="center", fontsize=7.5, color="#4a5568")
             colour = _COLOUR_OF_VERDICT.get(verdict, _UNDECIDED)

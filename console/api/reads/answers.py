@@ -17,7 +17,7 @@ from resources.warehouse import WarehouseError
 __all__ = ["Answers"]
 
 _MOST = 512
-_PATIENCE_S, _PATIENCE_WITH_OLD_S, _OLD_S = 0.04, 1.0, 2.0
+_OLD_S, _PATIENCE_S, _PATIENCE_WITH_STEPS_S = 2.0, 1.0, 0.04
 _ASKED_FOR_S, _RENEWED_WITHIN_S = 2.0, 0.25
 _THREADS, _SLOW_THREADS = 4, 2
 
@@ -25,9 +25,9 @@ _THREADS, _SLOW_THREADS = 4, 2
 class Answers:
     """Bytes of JSON by key.
 
-    They are looked at again after half a second. While somebody does, the others get what there is: nobody
-    waits for a step that holds the warehouse to write. Reads of the warehouse have threads of their own, so
-    that such a step never keeps the parameter store from being read.
+    They are looked at again after half a second. Meanwhile all get what there is, unless it is older than
+    two seconds; and nobody waits for a step that holds the warehouse to write. Reads of the warehouse have
+    threads of their own, so that such a step never keeps the parameter store from being read.
     """
 
     def __init__(self) -> None:
@@ -104,15 +104,14 @@ class Answers:
         """
         kept.asked_at = time.monotonic()
         known, future = kept.look(self._generation)
-        if future is None:
-            assert known is not None  # noqa: S101  there is one or the other
+        if known is not None and (future is None or kept.age_s <= _OLD_S):
             return known
+        assert future is not None  # noqa: S101  there is one or the other
         waited = asyncio.wrap_future(future)
         waited.add_done_callback(_noticed)
         if known is not None:
             # What nobody asked for in a while is waited for, unless a step may hold what it is read from.
-            old = kept.age_s > _OLD_S and kept.pool is not self.slow_pool
-            patience = _PATIENCE_WITH_OLD_S if old else _PATIENCE_S
+            patience = _PATIENCE_WITH_STEPS_S if kept.pool is self.slow_pool else _PATIENCE_S
             done, _ = await asyncio.wait({waited}, timeout=patience)
             if not done or isinstance(waited.exception(), WarehouseError):
                 return known

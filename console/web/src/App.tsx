@@ -1,20 +1,15 @@
 import { createTheme, MantineProvider } from "@mantine/core";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { lazy, Suspense } from "react";
-import { Route, Switch } from "wouter";
+import { Suspense } from "react";
+import { Route, Router, Switch } from "wouter";
 
 import { problemOf } from "./api/problem";
+import { historyQuery, meQuery, performanceQuery, scenariosQuery, statusQuery } from "./api/queries";
 import { Shell } from "./layout/Shell";
 import { Waiting } from "./parts/Waiting";
+import { Experiments, History, onceFetched, Parameters, Performance, Scenarios, Training } from "./views/files";
 import { Nowhere } from "./views/Nowhere";
 import { Overview } from "./views/overview/Overview";
-
-const Scenarios = lazy(() => import("./views/scenarios/Scenarios"));
-const Training = lazy(() => import("./views/training/Training"));
-const Parameters = lazy(() => import("./views/parameters/Parameters"));
-const Performance = lazy(() => import("./views/performance/Performance"));
-const Experiments = lazy(() => import("./views/experiments/Experiments"));
-const History = lazy(() => import("./views/history/History"));
 
 const theme = createTheme({ respectReducedMotion: true, cursorType: "pointer" });
 
@@ -29,25 +24,39 @@ const queries = new QueryClient({
   },
 });
 
+/** Ask for what the page opens with before it is drawn for the first time. */
+function askAhead(): void {
+  const asked: Promise<unknown>[] = [queries.query(meQuery), queries.query(statusQuery)];
+  if (window.location.pathname === "/") {
+    asked.push(queries.query(scenariosQuery), queries.query(performanceQuery("all")), queries.infiniteQuery(historyQuery(null)));
+  }
+  // Who shows an answer also says what went wrong with it.
+  for (const answer of asked) answer.catch(() => undefined);
+}
+
+askAhead();
+
 export function App() {
   return (
     // The policy of the page forbids style elements, so that all of Mantine's styles are in files.
     <MantineProvider theme={theme} defaultColorScheme="auto" withCssVariables={false} withGlobalClasses={false}>
       <QueryClientProvider client={queries}>
-        <Shell>
-          <Suspense fallback={<Waiting lines={6} />}>
-            <Switch>
-              <Route path="/" component={Overview} />
-              <Route path="/scenarios" component={Scenarios} />
-              <Route path="/training/:session?">{({ session }) => <Training session={session ?? null} />}</Route>
-              <Route path="/parameters" component={Parameters} />
-              <Route path="/performance/:symbol?">{({ symbol }) => <Performance address={symbol ?? "all"} />}</Route>
-              <Route path="/experiments/:id?">{({ id }) => <Experiments id={id ?? null} />}</Route>
-              <Route path="/history" component={History} />
-              <Route component={Nowhere} />
-            </Switch>
-          </Suspense>
-        </Shell>
+        <Router aroundNav={onceFetched}>
+          <Shell>
+            <Suspense fallback={<Waiting lines={6} />}>
+              <Switch>
+                <Route path="/" component={Overview} />
+                <Route path="/scenarios" component={Scenarios} />
+                <Route path="/training/:session?">{({ session }) => <Training session={session ?? null} />}</Route>
+                <Route path="/parameters" component={Parameters} />
+                <Route path="/performance/:symbol?">{({ symbol }) => <Performance address={symbol ?? "all"} />}</Route>
+                <Route path="/experiments/:id?">{({ id }) => <Experiments id={id ?? null} />}</Route>
+                <Route path="/history" component={History} />
+                <Route component={Nowhere} />
+              </Switch>
+            </Suspense>
+          </Shell>
+        </Router>
       </QueryClientProvider>
     </MantineProvider>
   );

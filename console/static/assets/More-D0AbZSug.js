@@ -1,0 +1,1 @@
+import{Et as e}from"./ProblemNote-D8aR1qU1.js";import{o as t}from"./times-TzkXUYyB.js";var n=t();function r({query:t}){return t.hasNextPage?(0,n.jsx)(`div`,{style:{padding:`10px 16px 14px`},children:(0,n.jsx)(e,{variant:`default`,size:`xs`,loading:t.isFetchingNextPage,onClick:()=>t.fetchNextPage(),children:`Show more`})}):null}export{r as t};
