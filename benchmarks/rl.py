@@ -10,8 +10,8 @@ Run from the project root with an interpreter that has Stable-Baselines3 in the 
   of the greedy policy. The clock stands still meanwhile, and counts processor time of one thread each: what a
   clock on the wall shows on an idle machine. The peer is Stable-Baselines3 with its defaults and eight
   environments. The mark is the level that the peer holds at the end of its budget, the median of its
-  last three evaluations; reached is it where the running median of three is there. A seed is a market and
-  both trainings; with ``--out FILE`` seeds already in the file are not run again.
+  last three evaluations; reached is it where the running median of three is there, for which we have as many
+  seconds as the peer. A seed is a market and both trainings; ``--out FILE`` keeps them for the next run.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from engine.agents.tape import MarketTape
 PEERS = Path(__file__).resolve().parents[2] / "shared" / "bench" / "peers" / "rl.py"
 PEER = Path(__file__).with_name("rl_peer.py")
 GAMMA = 0.97
+_ENOUGH = 1_000_000
+"""Updates that no budget of seconds has room for."""
 PASSES = {"learn_4x1024": 4, "learn_10x1024": 10}
 
 
@@ -89,8 +91,13 @@ def throughput(turns: int, device: str) -> dict[str, Any]:
 Curve = list[dict[str, float]]
 
 
-def our_curve(train: MarketTape, test: MarketTape, seed: int, evaluations: int, device: str) -> Curve:
-    """Seconds of training so far, decisions and out-of-sample reward after every second update."""
+def our_curve(
+    train: MarketTape, test: MarketTape, seed: int, device: str, *, mark: float, budget: float
+) -> Curve:
+    """Seconds of training so far, decisions and out-of-sample reward after every second update.
+
+    It trains until the mark is reached or the budget of seconds is spent.
+    """
     # The rate was chosen on market 100, which is not among those that count.
     ppo = PPOConfig(gamma=GAMMA, learning_rate=1e-3)
     config = AgentConfig(ppo=ppo, starts=32, paths=8, horizon=32, seed=seed, device=device)
@@ -105,9 +112,9 @@ def our_curve(train: MarketTape, test: MarketTape, seed: int, evaluations: int, 
             decisions = update.update * update.decisions
             curve.append({"seconds": clock["seconds"], "decisions": decisions, "reward": reward})
         clock["since"] = time.process_time()
-        return False
+        return clock["seconds"] > budget or math.isfinite(reached(curve, mark))
 
-    agent.train(train, updates=2 * evaluations, progress=evaluate)
+    agent.train(train, updates=_ENOUGH, progress=evaluate)
     return curve
 
 
@@ -149,8 +156,8 @@ def one_seed(seed: int, steps: int, evaluations: int, device: str) -> dict[str, 
     """Both curves on one market, and how long each took to the peer's level."""
     train, test = simulated_market(seed)
     peer = peer_curve(train, test, seed, steps, evaluations)
-    ours = our_curve(train, test, seed, evaluations, device)
     mark = statistics.median(point["reward"] for point in peer[-3:])
+    ours = our_curve(train, test, seed, device, mark=mark, budget=peer[-1]["seconds"])
     return {
         "seed": seed,
         "mark": mark,

@@ -75,7 +75,8 @@ def _runs(periods: pl.DataFrame) -> pl.DataFrame:
     """Find runs of equal intervals, with the usual interval of the series and the rhythm in force."""
     step = pl.col("ts").dt.round("1m").diff().over("symbol")
     steps = periods.select("symbol", "ts", step.alias("step"), pl.col("ts").shift().alias("before"))
-    steps = steps.filter(pl.col("step").is_not_null())
+    # Several rows of one minute, as of prints that come in bursts, lie at no interval.
+    steps = steps.filter(pl.col("step") > timedelta(0))
     usual = (
         steps.group_by("symbol", "step").len().sort("symbol", "len", "step", descending=[False, True, False])
     )

@@ -159,6 +159,16 @@ def test_series_without_a_rhythm_is_one_finding() -> None:
     assert finding.count == span + 1 - frame.height
 
 
+def test_bursts_within_a_minute_are_no_interval() -> None:
+    """The commonest interval of prints is none at all; a rhythm that comes in bursts has still no hole."""
+    hourly = regular("liquidations_long_usd", step=timedelta(hours=1), level=1e6)
+    bursts = [hourly.with_columns(pl.col("ts", "available_at") + timedelta(seconds=s)) for s in (0, 7, 11)]
+    assert audit_observations(pl.concat(bursts).sort("ts")) == ()
+    holed = pl.concat(burst.filter(pl.int_range(pl.len()) != 50) for burst in bursts).sort("ts")
+    finding = one(audit_observations(holed))
+    assert (finding.kind, finding.count) == ("gap", 1)
+
+
 def test_revisions_are_counted_by_period() -> None:
     frame = regular("open_interest_usd", "BTC/USDT", 4 * HOUR, 4 * HOUR, level=1e9)
     value = frame["value"]
