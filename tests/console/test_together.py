@@ -31,9 +31,11 @@ time.sleep(600)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + PARENT
 # Whoever holds the leash, in a process of its own so that it can be killed.
 HOLDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from console.services import Service, Services
+# Who started the tests may have left it ignored.
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 logs = Path(sys.argv[1])
 with Services([Service("one", (sys.executable, "-c", sys.argv[2]), lambda: True)], logs, grace=1.0) as both:
     both.start(within=30.0)
@@ -116,7 +118,7 @@ def test_nothing_outlives_its_holder(tmp_path: Path, how: signal.Signals) -> Non
     pids = said(tmp_path / "one.log")
     assert all(map(alive, pids))
     holder.send_signal(how)
-    holder.wait()
+    assert holder.wait(timeout=60) == -how
     assert eventually(lambda: not any(map(alive, pids)))
 
 

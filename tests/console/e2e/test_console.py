@@ -184,8 +184,9 @@ def test_from_the_recommendation_to_the_rollback(page: Page, world: Any, killed:
     assert world.store.verify().intact
 
 
-@pytest.mark.parametrize("width", [1440, 390], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1440), ("dark", 390)], ids=["light-desktop", "dark-phone"]
+)
 def test_every_view_is_accessible_and_none_scrolls_sideways(
     page: Page, world: Any, scheme: Any, width: int
 ) -> None:
