@@ -102,7 +102,11 @@ class Training:
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.console_load", "--train", str(folder)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # In a session of its own, as processes of one may share a share of the cores: the clock of the clients
+        # is not to stand still because the training computes.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     def begin(self) -> None:
         """Let it begin."""
@@ -151,7 +155,11 @@ class Crowd:
     def __init__(self, url: str, pages: int, rate: float) -> None:
         options = ["--client", url, "--pages", str(pages), "--rate", str(rate)]
         command = [sys.executable, "-m", "benchmarks.console_load", *options]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # In a session of its own, as processes of one may share a share of the cores: the clock of the clients
+        # is not to stand still because the training computes.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 

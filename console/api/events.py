@@ -31,6 +31,7 @@ __all__ = ["Events"]
 _EVERY_S, _DECISIONS_EVERY_S, _STATUS_EVERY_S, _HEARTBEAT_S = 0.5, 1.0, 15.0, 10
 _WAITING = 256
 """Events that wait for one client; one that is slower is sent away, and comes back where it stood."""
+_AT_ONCE, _APART_S = 10, 0.01
 _SEND_TIMEOUT_S, _GRACE_S = 30.0, 2.0
 _FIRST_STAGE = "snapshot"
 _RETRY = b"retry: 1000\n\n"
@@ -89,7 +90,7 @@ class Events:
         self._stages: dict[str, str] = {}
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
-        self._joining = asyncio.Lock()
+        self._joining, self._telling = asyncio.Lock(), asyncio.Lock()
         self._closed = False
 
     def response(self, last: str | None) -> Response:
@@ -209,10 +210,10 @@ class Events:
                 if told:
                     # Whoever hears of it reads again at once, and is not to be answered from before it.
                     await self._desk.answers.renew()
-                # The position moves together with what is in the queues: who joins gets no event twice.
-                self._at, self._standing = at, found
-                for one in (*told, *self._news(found, at)):
-                    self._tell(_written(one.kind, one.data, one.at))
+                async with self._telling:
+                    self._at, self._standing = at, found
+                    news = (*told, *self._news(found, at))
+                    await self._tell([_written(one.kind, one.data, one.at) for one in news])
             await asyncio.sleep(max(_EVERY_S - (time.monotonic() - began), _EVERY_S / 5))
 
     def _step(self, start: Position) -> tuple[list[Happened], Position, Status]:
@@ -257,17 +258,28 @@ class Events:
                 version = await loop.run_in_executor(pool, self._desk.versions.of, TABLES)
                 if version != known and not first:
                     rows = await loop.run_in_executor(pool, newest_decisions, self._desk.warehouse)
-                    self._tell(_written("decision", DecisionEvent(items=rows), self._at))
+                    async with self._telling:
+                        await self._tell([_written("decision", DecisionEvent(items=rows), self._at)])
                 known, first = version, False
             except EngineError as error:
                 _log.debug("decisions cannot be read now: %s", error)
             await asyncio.sleep(_DECISIONS_EVERY_S)
 
-    def _tell(self, chunk: bytes) -> None:
+    async def _tell(self, chunks: list[bytes]) -> None:
+        """Put events into all queues, a few clients at a time: what else is to be served comes in between.
+
+        Whoever joins meanwhile begins at the position that the events lead to, and gets none of them twice.
+        """
+        if not chunks:
+            return
         farewell = _written("reset", ResetEvent(why="you were too slow; read everything anew"), self._at)
-        for client in list(self._clients):
-            if not client.send(chunk, farewell):
-                self._clients.discard(client)
+        clients = list(self._clients)
+        for first in range(0, len(clients), _AT_ONCE):
+            if first:
+                await asyncio.sleep(_APART_S)
+            for client in clients[first : first + _AT_ONCE]:
+                if not all(client.send(chunk, farewell) for chunk in chunks):
+                    self._clients.discard(client)
 
 
 async def _parting(client: _Client, ending: anyio.Event) -> None:
