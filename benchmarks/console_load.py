@@ -102,11 +102,7 @@ class Training:
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.console_load", "--train", str(folder)]
-        # In a session of its own, as processes of one may share a share of the cores: the clock of the clients
-        # is not to stand still because the training computes.
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def begin(self) -> None:
         """Let it begin."""
@@ -155,8 +151,8 @@ class Crowd:
     def __init__(self, url: str, pages: int, rate: float) -> None:
         options = ["--client", url, "--pages", str(pages), "--rate", str(rate)]
         command = [sys.executable, "-m", "benchmarks.console_load", *options]
-        # In a session of its own, as processes of one may share a share of the cores: the clock of the clients
-        # is not to stand still because the training computes.
+        # In a session of its own, as processes of one may share a share of the cores: the clock of the
+        # clients is not to stand still because the training computes.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
