@@ -32,6 +32,7 @@ _EVERY_S, _DECISIONS_EVERY_S, _STATUS_EVERY_S, _HEARTBEAT_S = 0.5, 1.0, 15.0, 10
 _WAITING = 256
 """Events that wait for one client; one that is slower is sent away, and comes back where it stood."""
 _AT_ONCE, _APART_S = 10, 0.01
+"""Clients that are told at once, and seconds until the next so many are."""
 _SEND_TIMEOUT_S, _GRACE_S = 30.0, 2.0
 _FIRST_STAGE = "snapshot"
 _RETRY = b"retry: 1000\n\n"

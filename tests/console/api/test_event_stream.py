@@ -137,6 +137,30 @@ def test_what_happens_is_told_to_all_who_listen(desk: Desk) -> None:
     run(story())
 
 
+def test_who_joins_while_others_are_told_gets_nothing_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two clients has been told of an episode, the second has not, and a third comes."""
+    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    monkeypatch.setattr(module, "_APART_S", 2.0)
+
+    async def story() -> None:
+        held = await asyncio.to_thread(a_session, desk)
+        async with listening(desk) as one, listening(desk) as other:
+            await asyncio.to_thread(held.report, {**EPISODE, "episode": 1})
+            told = [asyncio.ensure_future(each()) for each in (one, other)]
+            (first,), _ = await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+            identity, _, data = first.result()
+            assert data["episode"] == 1
+            async with listening(desk) as late, listening(desk, identity) as back:
+                await asyncio.gather(*told)
+                await asyncio.to_thread(held.report, {**EPISODE, "episode": 2})
+                for each in (one, other, late, back):
+                    assert (await each())[2]["episode"] == 2
+
+    run(story())
+
+
 def test_whoever_comes_back_gets_what_was_missed_and_then_what_is_new(desk: Desk) -> None:
     async def story() -> None:
         held = await asyncio.to_thread(a_session, desk)
