@@ -34,7 +34,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from benchmarks.tuning_faults import Worker
+from benchmarks.tuning_faults import Forks, Worker
 from engine.tuning.parameters import DEFAULTS, ParameterSet
 from engine_assets import live_decisions
 from engine_assets.live_ab import design_of
@@ -210,35 +210,15 @@ def _forked(task: dict[str, Any]) -> NoReturn:
         os._exit(0)
 
 
-class Nursery:
+class Nursery(Forks):
     """A process that has all imports, and forks others."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parents[1])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.tuning_ab", "--serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=root,
-            env={
-                **os.environ,
-                "ENGINE_SETTINGS": os.devnull,
-                "POLARS_MAX_THREADS": "1",
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        self._started = 0
+        super().__init__("benchmarks.tuning_ab")
 
     def start(self, folder: Path, *task: str, days: int = 0) -> Worker:
         """Fork a process that does a task."""
-        self._started += 1
-        report = folder / f"process-{self._started}.jsonl"
-        given = {"report": str(report), "folder": str(folder), "task": task, "days": days}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(given), file=self._process.stdin, flush=True)
-        return Worker(int(self._process.stdout.readline()), report)
+        return self.fork(folder, "process", {"folder": str(folder), "task": task, "days": days})
 
     def run(self, folder: Path, *task: str, days: int = 0) -> None:
         """Let a task be done to its end.
@@ -253,10 +233,6 @@ class Nursery:
         words = worker.said()[-1]
         if words != ["ended"]:
             raise RuntimeError(f"{task}: {words}")
-
-    def close(self) -> None:
-        """Let the process end."""
-        self._process.communicate(timeout=60)
 
 
 # ------------------------------------------------------------------------------------------- the test

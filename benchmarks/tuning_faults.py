@@ -211,36 +211,54 @@ def read(say: Say, tape: StateTape, address: str, life: int, last: bool) -> None
 # -------------------------------------------------------------------------------------------------- processes
 
 
-class Nursery:
-    """A process that has all imports and the market, and forks workers."""
+class Forks:
+    """A process of a benchmark that has all imports, and forks workers.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._started = folder, 0
+    Parameters
+    ----------
+    module : str
+        Which serves when it is run with ``--serve``: reads tasks, a line of JSON each, and writes the numbers
+        of the processes that do them.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._started = 0
         root = str(Path(__file__).resolve().parents[1])
         places = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {**os.environ, "PYTHONPATH": places, "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        alone = {"PYTHONPATH": places, "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.tuning_faults", "--serve"],
+            [sys.executable, "-m", module, "--serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=root,
-            env=environment,
+            env={**os.environ, **alone, "ENGINE_SETTINGS": os.devnull},
         )
 
-    def start(self, role: str, address: str, life: int = 0, *, last: bool = False) -> Worker:
-        """Fork a process that plays a role."""
+    def fork(self, folder: Path, name: str, task: Mapping[str, Any]) -> Worker:
+        """Fork a process that does a task, and says what it does in a file of the folder."""
         self._started += 1
-        said = self._folder / f"{role}-{self._started}.jsonl"
-        given = {"role": role, "report": str(said), "address": address, "life": life, "last": last}
+        report = folder / f"{name}-{self._started}.jsonl"
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(given), file=self._process.stdin, flush=True)
-        return Worker(int(self._process.stdout.readline()), said)
+        print(json.dumps({"report": str(report), **task}), file=self._process.stdin, flush=True)
+        return Worker(int(self._process.stdout.readline()), report)
 
     def close(self) -> None:
         """Let the process end."""
         self._process.communicate(timeout=60)
+
+
+class Nursery(Forks):
+    """A process that has the market as well."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("benchmarks.tuning_faults")
+        self._folder = folder
+
+    def start(self, role: str, address: str, life: int = 0, *, last: bool = False) -> Worker:
+        """Fork a process that plays a role."""
+        return self.fork(self._folder, role, {"role": role, "address": address, "life": life, "last": last})
 
 
 @dataclass(frozen=True)
