@@ -1,7 +1,7 @@
 """How fast the console answers while a training run goes, and what that costs the training.
 
 Run from the project root: ``python -m benchmarks.console_load``. On a simulated market, Dagster's web server
-and daemon and the console run as `make ui` starts them. A session of training runs in a process of its own,
+and daemon and the console run as `make ui` starts them. Sessions of training run in a process of their own,
 on the same warehouse and parameter store, in turn with nobody at the console and with `--pages` clients on
 the event stream and `--rate` reads a second on eleven paths, from one more process. Latency counts from the
 moment at which a request was due, so that a slow answer does not hide those that wait behind it. With
@@ -33,7 +33,7 @@ import uvloop
 
 from benchmarks.console_load_client import Measured, load
 from console.services import Services
-from console.together import services
+from console.together import make_tables, services
 from engine.market.segments import segments
 from engine.market.simulator import MarketSimulator
 from engine_assets.live_decisions import live_decisions
@@ -85,23 +85,24 @@ def make_market(folder: Path, days: int) -> None:
         assert dg.materialize([live_decisions], resources=resources, instance=instance).success
 
 
-def train(folder: Path) -> None:
-    """Run one session; print the seconds that it took, and those of the processor."""
+def train(folder: Path, sessions: int) -> None:
+    """Run sessions in a row; print the seconds that they took, and those of the processor."""
     settings = settings_of(folder)
     store, warehouse = open_store(settings), Warehouse(address=settings.warehouse)
-    order = TuneOrder(scenario=SCENARIO, seed=7, actor="benchmark", reason="to be watched")
     sys.stdin.readline()
     began, spent = time.perf_counter(), time.process_time()
-    done = conduct(order, store, warehouse, settings)
-    seconds = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - spent}
-    print(json.dumps({**seconds, "status": done.status}))
+    for seed in range(sessions):
+        order = TuneOrder(scenario=SCENARIO, seed=seed, actor="benchmark", reason="to be watched")
+        conduct(order, store, warehouse, settings)
+    print(json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_time() - spent}))
 
 
 class Training:
-    """A session in a process of its own, which has its imports behind it when it is told to begin."""
+    """Sessions in a process of their own, which has its imports behind it when it is told to begin."""
 
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks.console_load", "--train", str(folder)]
+    def __init__(self, folder: Path, sessions: int) -> None:
+        options = ["--train", str(folder), "--sessions", str(sessions)]
+        command = [sys.executable, "-m", "benchmarks.console_load", *options]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def begin(self) -> None:
@@ -177,11 +178,11 @@ async def crowd(url: str, pages: int, rate: float) -> None:
 
 
 def measured(folder: Path, url: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Train in turn without and with a crowd; one row for each session."""
+    """Train in turn without and with a crowd; one row for each training."""
     api, rows = pid_on(urlsplit(url).port or 80), []
     for pair in range(options.pairs):
         for crowded in (False, True) if pair % 2 == 0 else (True, False):
-            training = Training(folder)
+            training = Training(folder, options.sessions)
             people = Crowd(url, options.pages, options.rate) if crowded else None
             before, began, busy = cpu_seconds(api), time.perf_counter(), os.getloadavg()[0]
             training.begin()
@@ -211,7 +212,7 @@ def shown(row: dict[str, Any]) -> str:
 
 
 def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Print what the sessions have in common."""
+    """Print what the trainings have in common."""
     ratios = []
     for pair in range(options.pairs):
         with_crowd, alone = (
@@ -220,7 +221,9 @@ def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
         )
         ratios.append(with_crowd / alone - 1.0)
     seen = [row["seen"] for row in rows if row["seen"]]
-    print(f"\np99 of all reads: {max(one.p99 for one in seen):.1f} ms in the worst session, wanted below 100")
+    print(
+        f"\np99 of all reads: {max(one.p99 for one in seen):.1f} ms in the worst training, wanted below 100"
+    )
     print(
         f"training takes longer by {statistics.median(ratios):.1%} "
         f"({', '.join(f'{one:.1%}' for one in ratios)}), wanted below 10 %"
@@ -236,14 +239,15 @@ def main() -> None:
     )
     parser.add_argument("--pages", type=int, default=200, help="clients on the event stream")
     parser.add_argument("--rate", type=float, default=500.0, help="reads a second")
-    parser.add_argument("--pairs", type=int, default=3, help="sessions with and without them")
+    parser.add_argument("--pairs", type=int, default=3, help="trainings with and without them")
+    parser.add_argument("--sessions", type=int, default=10, help="in a row, in each training")
     parser.add_argument("--days", type=int, default=1_095, help="of the market")
     parser.add_argument("--cores", type=int, help="stay on the first so many cores")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--client", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
-        return train(options.train)
+        return train(options.train, options.sessions)
     if options.client:
         return uvloop.run(crowd(options.client, options.pages, options.rate))
     if options.cores:
@@ -261,12 +265,13 @@ def main() -> None:
         }
         dagster, port = free_port(), free_port()
         with Services(services(dagster, port), folder / "logs") as running:
+            make_tables(folder / "home")
             running.start(within=300.0)
             print(
                 f"{options.pages} clients on the event stream, {options.rate:g} reads a second; {SCENARIO}\n"
             )
             print(
-                "| pair | at the console | session s | its CPU s | API CPU | load average | reads/s "
+                "| pair | at the console | training s | its CPU s | API CPU | load average | reads/s "
                 "| median / p95 / p99 / worst ms | refused | streams | events | clients' CPU |"
             )
             print("|" + "---|" * 12)

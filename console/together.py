@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+import dagster as dg
 import httpx
 from pydantic import ValidationError
 from rich.console import Console
@@ -20,7 +21,7 @@ from console.api.settings import ConsoleSettings
 from console.services import Service, ServiceError, Services, check_free
 from engine.errors import EngineError
 
-__all__ = ["main", "services"]
+__all__ = ["main", "make_tables", "services"]
 
 _HOST = "127.0.0.1"
 _START_S = 330.0
@@ -74,6 +75,15 @@ def _daemon_lives(dagster: str, since: float) -> bool:
     return all((each["lastHeartbeatTime"] or 0.0) >= since for each in statuses if each["required"])
 
 
+def make_tables(home: Path) -> None:
+    """Let Dagster make its tables where they are missing.
+
+    On a new home, web server and daemon both would make them at once, and one of them would fail.
+    """
+    with dg.DagsterInstance.from_config(str(home)):
+        pass
+
+
 def _dagster_home() -> Path:
     home = os.environ.get("DAGSTER_HOME", "")
     if not Path(home).is_absolute() or not Path(home, "dagster.yaml").is_file():
@@ -110,12 +120,14 @@ def run(dagster_port: int, console_port: int, screen: Console) -> None:
         If one cannot start, or ends; the others were ended too.
     """
     # Not in "logs": Dagster takes that folder for its telemetry, uploads what is in it and removes it.
-    logs = _dagster_home() / "console"
+    home = _dagster_home()
+    logs = home / "console"
     for port, option in ((dagster_port, "--dagster-port"), (console_port, "--port")):
         check_free(_HOST, port, f"End what listens there or take another with {option}; {_MAKE_HINT}")
     with _ended_by_signals(), Services(services(dagster_port, console_port), logs) as all_three:
         try:
             with screen.status("Starting Dagster and the console ..."):
+                make_tables(home)
                 all_three.start(within=_START_S)
             screen.print(f"Console  http://{_HOST}:{console_port}", highlight=False)
             screen.print(f"Dagster  http://{_HOST}:{dagster_port}", highlight=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from console.api.page import Page
 from console.api.problems import Problems
@@ -22,6 +23,8 @@ from console.api.shortcut import Shortcut
 from resources.parameter_store import ParameterStore
 
 __all__ = ["guards"]
+
+_WORTH_PACKING = 4_096
 
 
 def guards(
@@ -52,6 +55,7 @@ def guards(
         Middleware(SecurityHeaders),
         Middleware(Hosts, settings=access),
         Middleware(Page, folder=static),
+        Middleware(GZipMiddleware, minimum_size=_WORTH_PACKING, compresslevel=4),
         *_cors(access),
         Middleware(Problems),
         Middleware(Origins, settings=access),

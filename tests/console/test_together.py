@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from console.services import PortInUseError, Service, ServiceError, Services, check_free
-from console.together import main
+from console.together import main, make_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 # Starts a child of its own, says both numbers, and waits.
@@ -220,3 +221,12 @@ def test_dagster_and_the_console_answer_and_end(tmp_path: Path) -> None:
     assert not [line for line in listed.splitlines() if str(ports[0]) in line]
     logs = sorted(path.name for path in (tmp_path / "console").iterdir())
     assert logs == ["console.log", "daemon.log", "webserver.log"]
+
+
+def test_dagsters_tables_are_there_before_two_processes_could_make_them(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "dagster.yaml", tmp_path)
+    for _ in range(2):  # and a second time nothing happens
+        make_tables(tmp_path)
+    for name in ("history/runs.db", "history/runs/index.db", "schedules/schedules.db"):
+        with sqlite3.connect(tmp_path / name) as database:
+            assert database.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,), name

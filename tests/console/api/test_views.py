@@ -160,6 +160,16 @@ def test_equity_and_figures_are_those_of_the_account(desk: Desk, viewer: TestCli
     assert sum(one["trades"] for one in by_version.values()) == 59
 
 
+def test_a_large_answer_is_packed_for_whoever_unpacks_it(viewer: TestClient) -> None:
+    packed = viewer.get(f"{P}/performance/all", headers={"Accept-Encoding": "gzip"})
+    plain = viewer.get(f"{P}/performance/all", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.content == plain.content
+    assert int(packed.headers["content-length"]) < len(plain.content) / 2
+    assert "content-encoding" not in viewer.get(f"{P}/me", headers={"Accept-Encoding": "gzip"}).headers
+
+
 def test_calibration_holds_confidence_against_what_came_of_it(desk: Desk, viewer: TestClient) -> None:
     found = get(viewer, "/performance/all")["calibration"]
     assert found["trades"] == 2 * 59 == sum(one["trades"] for one in found["bins"])

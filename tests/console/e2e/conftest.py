@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from console.services import Services
-from console.together import services
+from console.together import make_tables, services
 from engine.tuning.parameters import DEFAULTS
 from engine_assets.live_decisions import live_decisions
 from engine_assets.tuning_inputs import open_store
@@ -113,6 +113,7 @@ class World:
         self.live_loop()
         (self.folder / "home").mkdir()
         shutil.copy(ROOT / "dagster.yaml", self.folder / "home")
+        make_tables(self.folder / "home")
         self.environment = {
             "DAGSTER_HOME": str(self.folder / "home"),
             "ENGINE_WAREHOUSE": self.settings.warehouse,
