@@ -8,11 +8,12 @@ beside the interval over trainings stands one over blocks of days, of the mean a
 
 Everyone is settled by the environment's rules at 6 basis points a fill, with funding.
 
-- ``full agent``: `RLTrainingPipeline` with its default config: experts, options, curriculum, replay and
-  scheduled learning rate. Its inputs are what boosted trees expect of the next day, the mean of that over the
-  past hours, and the regimes' probabilities; patterns and synthetic windows are left out.
-- ``plain PPO``: the same pipeline with all improvements off, as many updates at the constant learning
-  rate that suits it, on the catalogue's features.
+- ``full agent``: `RLTrainingPipeline` with its default config: a warm-up by the exact gradient, then experts,
+  options, curriculum, replay and scheduled learning rate. Its inputs are what boosted trees expect of the
+  next day, the mean of that over the past hours, and the regimes' probabilities; patterns and synthetic
+  windows are left out.
+- ``plain PPO``: the same pipeline with warm-up and all improvements off, as many updates at the constant
+  learning rate that suits it, on the catalogue's features.
 - ``plain PPO on forecasts``: with the full agent's inputs, which tells the two kinds of difference apart.
 - ``LightGBM path``: follows the same forecasts by rule, sized by strength, with a threshold and a no-trade
   band that were best where agents are validated.
@@ -44,7 +45,7 @@ import torch
 
 from benchmarks.agents_contest import BAR, FULL, PURGE, RIVALS, Traded, contest
 from engine.agents.market_rows import market_rows, simulated_market_rows
-from engine.agents.pipeline import PipelineConfig
+from engine.agents.pipeline_config import PipelineConfig
 from engine.evaluation.metrics import paired_intervals
 from engine.evaluation.seed_effects import FEWEST_SEEDS, holm, paired_effect
 from engine.evaluation.splits import Window

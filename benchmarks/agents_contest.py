@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from engine.agents.environment import EnvironmentConfig
 from engine.agents.outcomes import daily_returns, outcomes
-from engine.agents.pipeline import PipelineConfig, RLTrainingPipeline
+from engine.agents.pipeline import RLTrainingPipeline
+from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.tape import MarketTape
 from engine.agents.training_data import learning_part
 from engine.alpha.boosting import BoostingConfig, BoostingPredictor
@@ -89,7 +90,7 @@ def contest(
     train, test : Window
         A label's span apart.
     config : PipelineConfig
-        Of the full agent; the plain ones are without improvements and have `PLAIN_RATE`.
+        Of the full agent; the plain ones are without improvements and warm-up and have `PLAIN_RATE`.
 
     Returns
     -------
@@ -102,7 +103,8 @@ def contest(
     tape = MarketTape.from_frame(rows, ()).between(test.start, test.end)
     positions, updates = {}, 0
     ppo = replace(config.agent.ppo, learning_rate=PLAIN_RATE)
-    plain = replace(config, improvements=Improvements.none(), agent=replace(config.agent, ppo=ppo))
+    agent = replace(config.agent, ppo=ppo)
+    plain = replace(config, improvements=Improvements.none(), warm_up=None, agent=agent)
     learned = rows.filter(learning_part(train, config.validation_share).mask())
     catalogue = [name for name in CATALOGUE.columns if learned[name].is_not_null().any()]
     for name, own, features in (

@@ -20,7 +20,8 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     import polars as pl
 
-    from engine.agents.pipeline import Progress, RLTrainingPipeline, TrainedAgent, Training
+    from engine.agents.pipeline import RLTrainingPipeline
+    from engine.agents.training import Progress, TrainedAgent, Training
     from engine.agents.training_data import TrainingData
     from engine.agents.training_update import TrainingUpdate
     from engine.evaluation.splits import Split, Window
@@ -65,7 +66,7 @@ _STAGES = {
 AGENT_FULL = _STAGES["ALL"]
 TABLES = tuple(_STAGES.values())
 _PATTERN_COLUMNS = tuple(name for name in PATTERN_MEMORY.column_names if name not in PATTERN_MEMORY.key)
-_CODE_VERSION = "2"
+_CODE_VERSION = "3"
 _INPUTS = (
     *ROW_TABLES,
     "alternative.alternative_features",
@@ -82,7 +83,9 @@ def training_pipeline(settings: Settings) -> "RLTrainingPipeline":
     from engine.agents.agent_config import AgentConfig
     from engine.agents.curriculum import CurriculumConfig
     from engine.agents.environment import EnvironmentConfig
-    from engine.agents.pipeline import PipelineConfig, RLTrainingPipeline
+    from engine.agents.exact_gradient import ExactGradientConfig
+    from engine.agents.pipeline import RLTrainingPipeline
+    from engine.agents.pipeline_config import PipelineConfig
     from engine.agents.ppo import PPOConfig
 
     work = settings.work
@@ -101,6 +104,7 @@ def training_pipeline(settings: Settings) -> "RLTrainingPipeline":
         PipelineConfig(
             agent=agent,
             curriculum=curriculum,
+            warm_up=ExactGradientConfig(steps=work.agent_warm_up_steps),
             updates_per_evaluation=work.agent_updates,
             fine_tune_evaluations=max(work.agent_tuning_evaluations, 1),
         )
@@ -201,6 +205,9 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
                 pipeline.train_stage(training, data, _streaming(context, table, split.number))
             else:
                 context.log.info("fold %s: too few bars for the stage %s, passed over", split.number, stage)
+            if before is None and training.warm_up is not None:
+                reward = training.warm_up.reward
+                context.log.info("fold %s: warmed up to a reward of %.4f in validation", split.number, reward)
             agent = pipeline.finish(training, data)
             report = agent.report
             rows.append(

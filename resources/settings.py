@@ -51,10 +51,11 @@ class Profile(BaseModel):
     Windows are in days; models are fitted on every `row_stride`-th bar. Synthetic windows are drawn for the
     newest `synthetic_folds` folds, each after `ctgan_updates` updates of CTGAN.
 
-    Agents are trained for the newest `agent_folds` folds: `agent_updates` updates before each of at most
-    `agent_stage_evaluations` evaluations of a stage, `agent_final_evaluations` of the last one and
-    `agent_tuning_evaluations` for each symbol, each update on `agent_starts` start points with sixteen
-    accounts. Encoders of patterns take `pattern_updates`, an explanation `explanation_samples` gradients.
+    Agents are trained for the newest `agent_folds` folds: `agent_warm_up_steps` of the exact gradient, then
+    `agent_updates` updates before each of at most `agent_stage_evaluations` evaluations of a stage,
+    `agent_final_evaluations` of the last one and `agent_tuning_evaluations` for each symbol, each update on
+    `agent_starts` start points with sixteen accounts. Encoders of patterns take `pattern_updates`, an
+    explanation `explanation_samples` gradients.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -71,6 +72,7 @@ class Profile(BaseModel):
     synthetic_folds: int
     ctgan_updates: int
     agent_folds: int
+    agent_warm_up_steps: int
     agent_starts: int
     agent_updates: int
     agent_stage_evaluations: int
@@ -97,6 +99,7 @@ _DEMO = Profile(
     synthetic_folds=1,
     ctgan_updates=100,
     agent_folds=1,
+    agent_warm_up_steps=80,
     agent_starts=40,
     agent_updates=4,
     agent_stage_evaluations=1,
@@ -117,6 +120,7 @@ _SMOKE = _DEMO.model_copy(
         "simulated_days": 450,
         "bootstrap_draws": 200,
         "ctgan_updates": 10,
+        "agent_warm_up_steps": 4,
         "agent_starts": 8,
         "agent_updates": 1,
         "agent_final_evaluations": 1,
@@ -155,6 +159,7 @@ PROFILES: dict[str, Profile] = {
         synthetic_folds=1,
         ctgan_updates=100,
         agent_folds=2,
+        agent_warm_up_steps=240,
         agent_starts=64,
         agent_updates=6,
         agent_stage_evaluations=2,
@@ -176,6 +181,7 @@ PROFILES: dict[str, Profile] = {
         synthetic_folds=4,
         ctgan_updates=300,
         agent_folds=4,
+        agent_warm_up_steps=480,
         agent_starts=64,
         agent_updates=10,
         agent_stage_evaluations=4,

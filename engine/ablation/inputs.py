@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from engine.ablation.world import ALTERNATIVE, FEAR_GREED, PATTERNS, World
-from engine.agents.pipeline import PipelineConfig
+from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.training_data import learning_part, published_features
 from engine.evaluation.improvements import Improvements
 from engine.features.catalogue import CATALOGUE

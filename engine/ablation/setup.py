@@ -11,7 +11,7 @@ from engine.agents.agent_config import AgentConfig
 from engine.agents.curriculum import CurriculumConfig
 from engine.agents.environment import EnvironmentConfig
 from engine.agents.learning_rate import LearningRateConfig
-from engine.agents.pipeline import PipelineConfig
+from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.ppo import PPOConfig
 from engine.errors import NotEnoughDataError
 from engine.evaluation.improvements import Improvements
@@ -126,6 +126,8 @@ class AblationSetup:
             agent=agent,
             curriculum=curriculum,
             learning_rate=LearningRateConfig(cycle=evaluations * self.updates_per_evaluation),
+            # Most of the improvements are about how PPO learns: it has to do all of the learning.
+            warm_up=None,
             updates_per_evaluation=self.updates_per_evaluation,
             patience=evaluations,
         )

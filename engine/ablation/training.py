@@ -22,9 +22,10 @@ from engine.agents.decisions import greedy_decisions
 from engine.agents.expert_options import ExpertOptionsAgent
 from engine.agents.experts import ExpertsConfig, MoEAgent
 from engine.agents.options import HierarchicalRLAgent, OptionsConfig
-from engine.agents.pipeline import RLTrainingPipeline, TrainedAgent, Training
+from engine.agents.pipeline import RLTrainingPipeline
 from engine.agents.policy import Policy
 from engine.agents.tape import MarketTape
+from engine.agents.training import TrainedAgent, Training
 from engine.agents.training_data import TrainingData
 from engine.evaluation.improvements import Improvements
 
@@ -105,7 +106,7 @@ class AgentDecisions:
     position, confidence : ndarray, shape (N,)
         What it holds, a fraction of a symbol's share, and the probability that its policy gave to that.
     report : DataFrame
-        Evaluations of the training, columns `engine.agents.pipeline.REPORT`.
+        Evaluations of the training, columns `engine.agents.training.REPORT`.
     decisions_per_second : float
         Of processor time, while it was trained.
     """

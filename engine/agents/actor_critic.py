@@ -81,6 +81,10 @@ class ActorCritic(Policy):
         _, critic = self._first(embedding, own).chunk(2, dim=1)
         return self.value(torch.tanh(self.critic(critic)))[:, 0]
 
+    def level_law(self, embedding: Tensor, own: Tensor) -> Tensor:
+        """Log-probability (B, levels) of each level."""
+        return self._heads(embedding, own)[0]
+
     def _first(self, embedding: Tensor, own: Tensor) -> Tensor:
         return torch.tanh(torch.addmm(embedding, own, self.own.weight.T))
 

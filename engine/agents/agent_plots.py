@@ -22,7 +22,7 @@ def learning_curves(report: pl.DataFrame) -> bytes:
     Parameters
     ----------
     report : DataFrame
-        As `engine.agents.pipeline.TrainedAgent.report`.
+        As `engine.agents.training.TrainedAgent.report`.
 
     Returns
     -------

@@ -129,11 +129,12 @@ class CurriculumLearner:
     def _last(self) -> bool:
         return self._stage == len(self.stages) - 1
 
-    def competence(self, scores: ArrayLike) -> float:
+    def competence(self, scores: ArrayLike, looks: int | None = None) -> float:
         """Lower confidence bound of the mean score of validation episodes.
 
-        Student's bound, with the level divided by the evaluations that a stage may take: looking after every
-        update until one looks good would else let an incompetent agent pass far more often than stated.
+        Student's bound, with the level divided by the looks that are taken, by default the evaluations of a
+        stage: looking after every update until one looks good would else let an incompetent agent pass far
+        more often than stated.
 
         Raises
         ------
@@ -145,7 +146,7 @@ class CurriculumLearner:
             raise DataError("scores of validation episodes must be finite", column="scores")
         if x.size < 2:
             return -np.inf
-        level = 1.0 - (1.0 - self.config.confidence) / self.config.stage_evaluations
+        level = 1.0 - (1.0 - self.config.confidence) / (looks or self.config.stage_evaluations)
         quantile = float(stdtrit(x.size - 1, level))
         return float(x.mean() - quantile * x.std(ddof=1) / np.sqrt(x.size))
 

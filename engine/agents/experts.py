@@ -211,6 +211,11 @@ class MoEAgent(Policy):
         """Value of B states."""
         return self._judge(embedding, own, memory)[1]
 
+    def level_law(self, embedding: Tensor, own: Tensor) -> Tensor:
+        """Log-probability (B, levels) of each level, as the gate mixes the experts."""
+        memory = torch.zeros(len(own), self.memory_size, dtype=torch.int64, device=own.device)
+        return self._judge(embedding, own, memory)[0]
+
     def _split(self, embedding: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Embeddings of the experts, and logits of the gate."""
         count = len(self.experts)

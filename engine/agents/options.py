@@ -231,6 +231,13 @@ class HierarchicalRLAgent(Policy):
         """Value of B states upon arrival."""
         return self._judge(embedding, own, memory)[1]
 
+    def level_law(self, embedding: Tensor, own: Tensor) -> Tensor:
+        """Log-probability (B, levels) of each level, whatever the option that a fresh episode begins with."""
+        actor, _ = self._first(embedding, own)
+        actor = torch.tanh(self.actor(actor))
+        log_option = head(self.over_options, actor).log_softmax(0).T
+        return torch.logsumexp(log_option[:, :, None] + self._level_laws(actor, embedding), dim=1)
+
     def _split(self, state: ArrayLike) -> tuple[Tensor, Tensor]:
         """Embedding and own state, one row each, of one state."""
         values = torch.as_tensor(np.asarray(state, dtype=np.float32), device=self.horizons.device)
@@ -245,9 +252,7 @@ class HierarchicalRLAgent(Policy):
     def _judge(self, embedding: Tensor, own: Tensor, memory: Tensor) -> tuple[OptionLaws, Tensor]:
         """Probabilities of everything that can be chosen, and the value upon arrival (B,)."""
         option, age = memory[:, OPTION], memory[:, AGE]
-        bar = embedding[:, : 2 * self.config.hidden]
-        first = torch.tanh(torch.addmm(bar, own, self.own.weight.T))
-        actor, critic = first.chunk(2, dim=1)
+        actor, critic = self._first(embedding, own)
         actor, critic = torch.tanh(self.actor(actor)), torch.tanh(self.critic(critic))
         relative_age = torch.log1p(age / self.horizons[option])[:, None]
         ending = torch.tanh(self.ending(actor) + relative_age * self.age_in_end(option))
@@ -262,6 +267,12 @@ class HierarchicalRLAgent(Policy):
         v = (judged.log_option.detach().exp() * q).sum(1)
         p_end = judged.p_end.detach()
         return judged, (1.0 - p_end) * q_on + p_end * v
+
+    def _first(self, embedding: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """First hidden layer of actor and critic, (B, hidden) each."""
+        bar = embedding[:, : 2 * self.config.hidden]
+        actor, critic = torch.tanh(torch.addmm(bar, own, self.own.weight.T)).chunk(2, dim=1)
+        return actor, critic
 
     def _level_laws(self, actor: Tensor, embedding: Tensor) -> Tensor:
         """Log-probabilities of levels inside each option (B, O, L), from the actor's last layer (B, hidden).

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,155 +13,27 @@ import torch
 from numpy.typing import NDArray
 
 from engine.agents.agent import RLTradingAgent
-from engine.agents.agent_config import AgentConfig, state_width
+from engine.agents.agent_config import state_width
 from engine.agents.curriculum import ALL, CurriculumConfig, CurriculumLearner, natural_shares
+from engine.agents.exact_gradient import ascend
 from engine.agents.experts import MoEAgent
-from engine.agents.learning_rate import AdaptiveLRScheduler, LearningRateConfig
+from engine.agents.learning_rate import AdaptiveLRScheduler
 from engine.agents.outcomes import daily_returns, outcomes
+from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.policies import policy_factory
-from engine.agents.ppo import PPOConfig
 from engine.agents.replayed import ReplayConfig
 from engine.agents.starts import startable
 from engine.agents.tape import MarketTape
+from engine.agents.training import REPORT, WARM_UP, Progress, TrainedAgent, Training, WarmUp
 from engine.agents.training_data import TrainingData, learning_part, training_data
 from engine.agents.training_update import TrainingUpdate
-from engine.evaluation.improvements import Improvements
 from engine.evaluation.splits import Window
 from engine.regimes.names import REGIMES, Regime
 
-__all__ = ["REPORT", "PipelineConfig", "Progress", "RLTrainingPipeline", "TrainedAgent", "Training"]
+__all__ = ["RLTrainingPipeline"]
 
 _EPISODE = 168
 """Bars of an episode of the validation part."""
-REPORT = pl.Schema(
-    {
-        "stage": pl.String(),
-        "update": pl.Int64(),
-        "decisions": pl.Int64(),
-        **dict.fromkeys(
-            (
-                "learning_rate",
-                "reward",
-                "net",
-                "win_rate",
-                "turnover",
-                "entropy",
-                "kl",
-                "explained_variance",
-                "validation_reward",
-                "validation_net",
-                "validation_turnover",
-                *(f"reward_{name.lower()}" for name in REGIMES),
-            ),
-            pl.Float64(),
-        ),
-    }
-)
-"""Columns of the report of a training."""
-
-Progress = Callable[["Training", TrainingUpdate], None]
-"""Called after every update with the training and what the update reports."""
-
-
-@dataclass(frozen=True)
-class PipelineConfig:
-    """How an agent is trained.
-
-    Parameters
-    ----------
-    improvements : Improvements
-        Which improvements are on.
-    agent : AgentConfig
-        Replay is set by the improvements. By default few accounts on each bar: what limits learning is the
-        noise of the market, which accounts on the same bar share.
-    curriculum : CurriculumConfig
-        Its natural shares are measured on the training data. Without the curriculum all regimes are trained
-        from the start with as many evaluations as its stages have together.
-    learning_rate : LearningRateConfig
-    updates_per_evaluation : int
-        Updates between two looks at the validation part.
-    fine_tune_evaluations : int
-        Evaluations that an agent is tuned for a single symbol.
-    patience : int
-        Evaluations of the last stage without a new best after which training ends.
-    validation_share : float
-        Share of the training window, at its end, that is not learned from.
-    synthetic_share : float
-        Share of the PANIC episodes that are synthetic, where there are any.
-    """
-
-    improvements: Improvements = field(default_factory=Improvements)
-    agent: AgentConfig = field(
-        default_factory=lambda: AgentConfig(
-            ppo=PPOConfig(learning_rate=3e-3, gamma=0.98, entropy_weight=0.003, minibatch=2_048), paths=4
-        )
-    )
-    curriculum: CurriculumConfig = field(
-        default_factory=lambda: CurriculumConfig(stage_evaluations=1, final_evaluations=5)
-    )
-    learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
-    updates_per_evaluation: int = 5
-    fine_tune_evaluations: int = 2
-    patience: int = 4
-    validation_share: float = 0.2
-    synthetic_share: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name in ("updates_per_evaluation", "fine_tune_evaluations", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
-        for name in ("validation_share", "synthetic_share"):
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise ValueError(f"{name} = {getattr(self, name)} must lie between 0 and 1")
-
-
-@dataclass
-class Training:
-    """An agent on its way through the curriculum, with everything that carries over from stage to stage.
-
-    Parameters
-    ----------
-    agent : RLTradingAgent
-    curriculum : CurriculumLearner
-    schedule : AdaptiveLRScheduler or None
-    best : tuple of float and weights, or None
-        Highest validation reward of the last stage and the weights that had it.
-    evaluations : list of dict
-        One per evaluation; see `RLTrainingPipeline.train_stage`.
-    since_best : int
-        Evaluations of the last stage since then.
-    """
-
-    agent: RLTradingAgent
-    curriculum: CurriculumLearner
-    schedule: AdaptiveLRScheduler | None
-    best: tuple[float, dict[str, torch.Tensor]] | None = None
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    since_best: int = 0
-
-    @property
-    def stage(self) -> str:
-        """Name of the stage in force."""
-        return self.curriculum.get_current_stage().name
-
-
-@dataclass(frozen=True)
-class TrainedAgent:
-    """An agent with what it was trained on and how that went.
-
-    Parameters
-    ----------
-    agent : RLTradingAgent
-        With the weights that were best on the validation part.
-    data : TrainingData
-    report : DataFrame
-        One row per evaluation, with the columns of `REPORT`: of the last update before it, and on the
-        validation part means per bar, in all and by filtered regime.
-    """
-
-    agent: RLTradingAgent
-    data: TrainingData
-    report: pl.DataFrame
 
 
 class RLTrainingPipeline:
@@ -322,6 +194,8 @@ class RLTrainingPipeline:
 
         After every evaluation a row is added to `Training.evaluations`, as `TrainedAgent.report` has them.
         """
+        if not training.agent.learner.updates:
+            self._warm_up(training, data)
         stage, over = training.stage, False
         weights = self._start_weights(training.curriculum, data.train)
         while not over:
@@ -338,9 +212,12 @@ class RLTrainingPipeline:
         return training.stage != stage
 
     def finish(self, training: Training, data: TrainingData) -> TrainedAgent:
-        """Take the weights that did best on the validation part in the last stage."""
-        if training.best is not None:
-            training.agent.policy.load_state_dict(training.best[1])
+        """Take the weights that did best on the validation part in the last stage, or else the warm-up's."""
+        kept = None if training.best is None else training.best[1]
+        if kept is None and training.stage == ALL and training.warm_up is not None:
+            kept = training.warm_up.weights
+        if kept is not None:
+            training.agent.policy.load_state_dict(kept)
         return TrainedAgent(training.agent, data, pl.DataFrame(training.evaluations, schema=REPORT))
 
     def _start_weights(self, curriculum: CurriculumLearner, tape: MarketTape) -> NDArray[np.float64]:
@@ -374,22 +251,45 @@ class RLTrainingPipeline:
     def _evaluations(config: CurriculumConfig) -> int:
         return len(config.order) * config.stage_evaluations + config.final_evaluations
 
+    def _warm_up(self, training: Training, data: TrainingData) -> None:
+        """Climb the exact expected reward; begin with the weights that did best on the validation part."""
+        config, agent = self.config.warm_up, training.agent
+        longest = int(data.train.decisions_left[~data.train.synthetic].max(initial=0))
+        if config is None or longest < config.bars:
+            return
+
+        def look() -> None:
+            reward, daily = self._judged(training, data, None, WARM_UP)
+            if training.warm_up is None or reward > training.warm_up.reward:
+                training.warm_up = WarmUp(reward, daily, _weights(agent))
+
+        environment, seed = agent.config.environment, agent.config.seed
+        ascend(agent.policy, data.train, environment, config, seed=seed, look=look, device=agent.device)
+        if training.warm_up is not None:
+            agent.policy.load_state_dict(training.warm_up.weights)
+
     def _evaluate(
         self, training: Training, data: TrainingData, update: TrainingUpdate | None
     ) -> NDArray[np.float64]:
         """Look at the validation part; return the daily rewards by which the stage is judged."""
+        mean, daily = self._judged(training, data, update, training.stage)
+        if training.stage == ALL:
+            training.since_best += 1
+            if _is_better(training, mean, daily):
+                training.best, training.since_best = (mean, _weights(training.agent)), 0
+        return daily
+
+    def _judged(
+        self, training: Training, data: TrainingData, update: TrainingUpdate | None, stage: str
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Note how the agent does on the validation part: mean reward, and what a stage is judged by."""
         agent, tape = training.agent, data.validation.episodes(_EPISODE)
         found = outcomes(tape, agent.positions(tape), agent.config.environment)
         hosts = tape.decisions_left > 0
         mean = float(found.reward[hosts].mean()) if hosts.any() else 0.0
-        if training.stage == ALL:
-            training.since_best += 1
-            if training.best is None or mean > training.best[0]:
-                weights = {k: v.detach().clone() for k, v in agent.policy.state_dict().items()}
-                training.best, training.since_best = (mean, weights), 0
         training.evaluations.append(
             {
-                "stage": training.stage,
+                "stage": stage,
                 **_of_update(agent, update),
                 "validation_reward": mean,
                 "validation_net": float(found.net[hosts].mean()) if hosts.any() else 0.0,
@@ -400,8 +300,23 @@ class RLTrainingPipeline:
                 },
             }
         )
-        judged = hosts if training.stage == ALL else tape.regime == REGIMES.index(training.stage)
-        return daily_returns(tape, np.where(judged, found.reward, 0.0))["value"].to_numpy()
+        judged = tape.regime == REGIMES.index(stage) if stage in REGIMES else hosts
+        daily = daily_returns(tape, np.where(judged, found.reward, 0.0))["value"].to_numpy()
+        return mean, daily
+
+
+def _is_better(training: Training, reward: float, daily: NDArray[np.float64]) -> bool:
+    """Whether a reward is the best yet, and shown to be above that of the warm-up, in spite of many looks."""
+    warm_up, curriculum = training.warm_up, training.curriculum
+    if warm_up is not None:
+        looks = curriculum.config.final_evaluations
+        if not curriculum.competence(daily - warm_up.daily, looks) > 0.0:
+            return False
+    return training.best is None or reward > training.best[0]
+
+
+def _weights(agent: RLTradingAgent) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in agent.policy.state_dict().items()}
 
 
 def _of_update(agent: RLTradingAgent, update: TrainingUpdate | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,25 @@ class Evaluation:
     value: Tensor
     auxiliary: Tensor
 
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """All four, in the order in which they are listed."""
+        return self.log_prob, self.entropy, self.value, self.auxiliary
+
+    def detach(self) -> Evaluation:
+        """Return the same numbers without what it takes to differentiate them."""
+        return Evaluation(*(output.detach() for output in self.outputs))
+
+    @staticmethod
+    def join(parts: Sequence[Evaluation]) -> Evaluation:
+        """Put evaluations one behind the other; the penalty is the mean of theirs."""
+        return Evaluation(
+            torch.cat([part.log_prob for part in parts]),
+            torch.cat([part.entropy for part in parts]),
+            torch.cat([part.value for part in parts]),
+            torch.stack([part.auxiliary for part in parts]).mean(),
+        )
+
 
 class Policy(nn.Module, ABC):
     """A stochastic policy with a value, split where the market ends and the account begins.
@@ -106,3 +126,7 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def values(self, embedding: Tensor, own: Tensor, memory: Tensor) -> Tensor:
         """Value of B states, shape (B,)."""
+
+    @abstractmethod
+    def level_law(self, embedding: Tensor, own: Tensor) -> Tensor:
+        """Log-probability (B, levels) of each target position in B states without memory."""

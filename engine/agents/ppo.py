@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from engine.agents.actor_critic import ActorCritic
 from engine.agents.advantages import generalised_advantages, leave_one_out
-from engine.agents.policy import Policy
+from engine.agents.flat_gradient import FlatGradient
+from engine.agents.policy import Evaluation, Policy
 from engine.agents.rollout import Bars, Rollout, Samples
+from engine.agents.surrogate import Surrogate, autograd_gradient
 from engine.agents.weight_vector import WeightVector
 from engine.errors import EngineError
 
-__all__ = ["PPO", "DivergenceError", "Losses", "PPOConfig", "fresh_samples", "surrogate_loss"]
+__all__ = ["PPO", "DivergenceError", "Losses", "PPOConfig", "fresh_samples"]
 
 
 class DivergenceError(EngineError, ArithmeticError):
@@ -80,7 +85,7 @@ class PPOConfig:
 
 @dataclass(frozen=True)
 class Losses:
-    """What an update saw, as means over its gradient steps.
+    """What an update saw, as means over its passes; the weights move on from one gradient step to the next.
 
     Parameters
     ----------
@@ -132,44 +137,6 @@ def fresh_samples(rollout: Rollout, config: PPOConfig) -> Samples:
     )
 
 
-def surrogate_loss(
-    policy: Policy, bars: Bars, samples: Samples, config: PPOConfig, target_variance: float = 1.0
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Loss of Schulman et al. (2017) on M bars with P accounts each, their advantages taken as given.
-
-    The squared error of the values is divided by the variance of the targets, so that neither the unit of the
-    reward nor the discount decides how much of the clipped gradient is the critic's.
-
-    Returns
-    -------
-    loss : Tensor, scalar
-    parts : tuple of Tensor
-        Policy, value and auxiliary loss, entropy, KL and share clipped.
-    """
-    paths = samples.own.shape[1]
-    embedding = bars.encoded(policy, samples.rows).repeat_interleave(paths, dim=0)
-    now = policy.evaluate(
-        embedding, samples.own.flatten(0, 1), samples.memory.flatten(0, 1), samples.action.flatten(0, 1)
-    )
-    advantage, weight = samples.advantage.flatten(), samples.weight.flatten()
-    log_ratio = now.log_prob - samples.log_prob.flatten()
-    ratio = log_ratio.exp()
-    within = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
-    policy_loss = -(weight * torch.minimum(ratio * advantage, within * advantage)).mean()
-    value_loss = (weight * (now.value - samples.target.flatten()).square()).mean()
-    entropy = now.entropy.mean()
-    loss = (
-        policy_loss
-        + config.value_weight / target_variance * value_loss
-        - config.entropy_weight * entropy
-        + now.auxiliary
-    )
-    with torch.no_grad():
-        kl = (ratio - 1.0 - log_ratio).mean()
-        clipped = (ratio != within).float().mean()
-    return loss, (policy_loss, value_loss, now.auxiliary, entropy, kl, clipped)
-
-
 class PPO:
     """Improve any `Policy` on rollouts.
 
@@ -192,6 +159,12 @@ class PPO:
     def __init__(self, policy: Policy, config: PPOConfig, generator: torch.Generator) -> None:
         self.policy, self.config, self.generator = policy, config, generator
         self.weights = WeightVector(policy)
+        self._gradient: Callable[[Bars, Samples, Surrogate], Evaluation]
+        # A subclass may compute something else.
+        if type(policy) is ActorCritic and self.weights.vector.device.type == "cpu":
+            self._gradient = FlatGradient(policy)
+        else:
+            self._gradient = partial(autograd_gradient, policy, self.weights)
         self.optimizer = torch.optim.Adam(
             [self.weights.vector], lr=config.learning_rate, eps=1e-5, fused=True
         )
@@ -242,32 +215,34 @@ class PPO:
                 )
             samples = samples.join(_with_advantage(replayed, replayed.advantage / deviation))
         steps = min(len(fresh), max(1, round(len(fresh) * fresh.own.shape[1] / config.minibatch)))
+        surrogate = Surrogate(config.clip, config.entropy_weight, config.value_weight, target_variance)
         self.updates += 1
         totals, kl, epoch = torch.zeros(7, device=fresh.own.device), math.nan, 0
         for epoch in range(1, config.epochs + 1):
             order, sizes = _minibatches(len(fresh), len(samples) - len(fresh), steps, self.generator)
-            here = torch.zeros_like(totals)
-            for minibatch in samples[order.to(samples.rows.device)].split(sizes):
-                here += self._step(bars, minibatch, target_variance)
+            shuffled = samples[order.to(samples.rows.device)]
+            taken = [self._step(bars, minibatch, surrogate) for minibatch in shuffled.split(sizes)]
+            seen = Evaluation.join([now for now, _ in taken])
+            norm = torch.stack([norm for _, norm in taken]).mean()
+            here = torch.cat((surrogate.parts(seen, shuffled), norm[None]))
             if not bool(here.isfinite().all()):
                 raise DivergenceError(
                     f"update {self.updates}, pass {epoch}: the loss is not finite at a learning rate of "
                     f"{self.learning_rate:g}; lower it, or look for missing values in features and rewards"
                 )
             totals += here
-            kl = float(here[4]) / steps
+            kl = float(here[4])
             if config.target_kl is not None and kl > config.target_kl:
                 break
-        policy, value, auxiliary, entropy, _, clipped, gradient = (totals / (steps * epoch)).tolist()
+        policy, value, auxiliary, entropy, _, clipped, gradient = (totals / epoch).tolist()
         return Losses(policy, value, auxiliary, entropy, kl, clipped, gradient, explained, epoch)
 
-    def _step(self, bars: Bars, minibatch: Samples, target_variance: float) -> Tensor:
-        """One gradient step; returns the parts of the loss and the gradient's norm."""
-        loss, parts = surrogate_loss(self.policy, bars, minibatch, self.config, target_variance)
-        self.weights.differentiate(loss)
-        norm = torch.nn.utils.clip_grad_norm_([self.weights.vector], self.config.max_gradient)
+    def _step(self, bars: Bars, minibatch: Samples, surrogate: Surrogate) -> tuple[Evaluation, Tensor]:
+        """One gradient step; returns what the policy thought before it, and the gradient's norm."""
+        now = self._gradient(bars, minibatch, surrogate)
+        norm = self.weights.limit_gradient(self.config.max_gradient)
         self.optimizer.step()
-        return torch.stack([part.detach() for part in (*parts, norm)])
+        return now, norm
 
 
 def _minibatches(

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from typing import Any
 
-from engine.agents.pipeline import RLTrainingPipeline, Training
+import torch
+from numpy.typing import NDArray
+
+from engine.agents.pipeline import RLTrainingPipeline
+from engine.agents.training import Training, WarmUp
 from engine.agents.training_data import TrainingData
 from engine.tensors import pack, unpack
 
 __all__ = ["pack_training", "resume_training"]
 
-_KIND, _WEIGHT, _BEST, _LEARNER = "training", "weight.", "best.", "learner."
+_KIND, _WEIGHT, _BEST, _WARM_UP, _LEARNER = "training", "weight.", "best.", "warm_up.", "learner."
+_DAILY = "warm_up_daily"
 
 
 def pack_training(training: Training) -> bytes:
     """Everything that the next stage depends on, from the weights to the place in the curriculum."""
-    best = training.best
-    weights = training.agent.policy.state_dict()
+    best, warm_up = training.best, training.warm_up
     arrays = {
-        **{_WEIGHT + name: value.cpu().numpy() for name, value in weights.items()},
+        **_under(_WEIGHT, training.agent.policy.state_dict()),
         **{_LEARNER + name: value for name, value in training.agent.learner_state().items()},
-        **({} if best is None else {_BEST + name: value.cpu().numpy() for name, value in best[1].items()}),
+        **({} if best is None else _under(_BEST, best[1])),
+        **({} if warm_up is None else {**_under(_WARM_UP, warm_up.weights), _DAILY: warm_up.daily}),
     }
     header = {
         "curriculum": training.curriculum.state_dict(),
@@ -28,6 +34,7 @@ def pack_training(training: Training) -> bytes:
         "evaluations": training.evaluations,
         "since_best": training.since_best,
         "best": None if best is None else best[0],
+        "warm_up": None if warm_up is None else warm_up.reward,
     }
     return pack(_KIND, header, arrays)
 
@@ -66,4 +73,10 @@ def resume_training(pipeline: RLTrainingPipeline, data: TrainingData, content: b
     training.since_best = header["since_best"]
     if header["best"] is not None:
         training.best = header["best"], under(_BEST)
+    if header["warm_up"] is not None:
+        training.warm_up = WarmUp(header["warm_up"], arrays[_DAILY], under(_WARM_UP))
     return training
+
+
+def _under(prefix: str, weights: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
+    return {prefix + name: value.cpu().numpy() for name, value in weights.items()}

@@ -40,9 +40,13 @@ class Bars:
             torch.arange(len(left), device=device) + left,
         )
 
+    def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and regime probabilities of some rows (M,)."""
+        return self.x.index_select(0, rows), self.p_regime.index_select(0, rows)
+
     def encoded(self, policy: Policy, rows: Tensor) -> Tensor:
         """Embed the bars of some rows (M,), shape (M, D)."""
-        return policy.encode(self.x[rows], self.p_regime[rows])
+        return policy.encode(*self.at(rows))
 
 
 class _Embeddings:

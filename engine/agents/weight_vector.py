@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -21,16 +23,35 @@ class WeightVector:
     Attributes
     ----------
     vector : nn.Parameter, shape (total,)
+    gradient : Tensor, shape (total,)
+        The vector's ``grad``, of which each parameter's own is a view.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in self.parameters]))
-        parts = self.vector.detach().split([p.numel() for p in self.parameters])
-        for parameter, part in zip(self.parameters, parts, strict=True):
-            parameter.data = part.view_as(parameter)
+        self.gradient = self.vector.grad = torch.zeros_like(self.vector)
+        sizes = [p.numel() for p in self.parameters]
+        parts = zip(self.vector.detach().split(sizes), self.gradient.split(sizes), strict=True)
+        for parameter, (part, slope) in zip(self.parameters, parts, strict=True):
+            parameter.data, parameter.grad = part.view_as(parameter), slope.view_as(parameter)
 
-    def differentiate(self, loss: Tensor) -> None:
-        """Set the vector's gradient to that of a loss; zero for weights which it does not depend on."""
-        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        self.vector.grad = torch.cat([g.flatten() for g in gradients])
+    def differentiate(self, outputs: Sequence[Tensor], slopes: Sequence[Tensor]) -> None:
+        """Set the gradient to that of a loss, given its slope in each output of the module.
+
+        It is zero for weights which no output depends on; outputs that depend on no weight are passed over.
+        """
+        pairs = [pair for pair in zip(outputs, slopes, strict=True) if pair[0].requires_grad]
+        gradients = torch.autograd.grad(
+            [output for output, _ in pairs],
+            self.parameters,
+            [slope for _, slope in pairs],
+            materialize_grads=True,
+        )
+        torch.cat([g.flatten() for g in gradients], out=self.gradient)
+
+    def limit_gradient(self, norm: float) -> Tensor:
+        """Scale the gradient down to a Euclidean norm, where it is above; returns what it was before."""
+        before = torch.linalg.vector_norm(self.gradient)
+        self.gradient.mul_((norm / (before + 1e-6)).clamp_(max=1.0))
+        return before

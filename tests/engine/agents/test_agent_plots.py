@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from engine.agents.agent_plots import learning_curves
-from engine.agents.pipeline import REPORT
+from engine.agents.training import REPORT
 
 
 def report(seed: int = 0, unknown: int = 0) -> pl.DataFrame:

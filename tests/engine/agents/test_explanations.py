@@ -196,6 +196,9 @@ class TinyPolicy(Policy):
     def values(self, embedding, own, memory):
         return embedding.sum(1) + own[:, 0] * memory[:, 0]
 
+    def level_law(self, embedding, own):
+        raise NotImplementedError
+
 
 def test_policies_are_explained_with_their_actions_and_memories():
     torch.manual_seed(0)

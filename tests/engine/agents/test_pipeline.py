@@ -11,10 +11,14 @@ import pytest
 
 from engine.agents.agent_config import AgentConfig
 from engine.agents.curriculum import CurriculumConfig
-from engine.agents.pipeline import PipelineConfig, RLTrainingPipeline, TrainedAgent
+from engine.agents.exact_gradient import ExactGradientConfig
+from engine.agents.outcomes import daily_returns, outcomes
+from engine.agents.pipeline import RLTrainingPipeline
+from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.ppo import PPOConfig
 from engine.agents.resume import pack_training, resume_training
 from engine.agents.trading_agents import TradingAgents, even_account
+from engine.agents.training import WARM_UP, TrainedAgent, WarmUp
 from engine.errors import NotEnoughDataError
 from engine.evaluation.improvements import Improvements
 from engine.evaluation.splits import Window
@@ -62,6 +66,7 @@ def config(improvements: Improvements | None = None) -> PipelineConfig:
         improvements=improvements or Improvements.only("curriculum", "adaptive_lr", "prioritized_replay"),
         agent=AgentConfig(ppo=PPOConfig(learning_rate=3e-3, minibatch=256), starts=8, paths=8, horizon=16),
         curriculum=CurriculumConfig(stage_evaluations=1, final_evaluations=4),
+        warm_up=None,
         updates_per_evaluation=2,
     )
 
@@ -126,9 +131,13 @@ def test_the_scaler_does_not_know_the_validation_part() -> None:
 
 
 @pytest.mark.parametrize("improvements", [None, Improvements.none(), Improvements()])
-def test_stages_as_steps_apart_give_the_same_agent(improvements: Improvements | None) -> None:
+@pytest.mark.parametrize("warm_up", [None, ExactGradientConfig(steps=4, starts=4, bars=8, looks=2)])
+def test_stages_as_steps_apart_give_the_same_agent(
+    improvements: Improvements | None, warm_up: ExactGradientConfig | None
+) -> None:
+    curriculum = CurriculumConfig(stage_evaluations=1, final_evaluations=2)
     pipeline = RLTrainingPipeline(
-        replace(config(improvements), curriculum=CurriculumConfig(stage_evaluations=1, final_evaluations=2))
+        replace(config(improvements), curriculum=curriculum, warm_up=warm_up, patience=1)
     )
     data = pipeline.prepare(market(900), FEATURES, None, PURGE)
     whole = pipeline.begin(data)
@@ -143,6 +152,67 @@ def test_stages_as_steps_apart_give_the_same_agent(improvements: Improvements | 
     first, second = (pipeline.finish(t, data) for t in (whole, training))
     assert first.agent.checkpoint().to_bytes() == second.agent.checkpoint().to_bytes()
     assert first.report.equals(second.report)
+
+
+WARM = ExactGradientConfig(steps=60, starts=16, bars=24, learning_rate=1e-2, looks=3)
+
+
+def test_a_warm_up_comes_before_the_first_stage_and_is_what_later_weights_must_beat() -> None:
+    pipeline = RLTrainingPipeline(replace(config(), warm_up=WARM))
+    data = pipeline.prepare(market(), FEATURES, None, PURGE)
+    training = pipeline.begin(data)
+    while pipeline.train_stage(training, data):
+        pass
+    trained = pipeline.finish(training, data)
+    stages = trained.report["stage"].to_list()
+    assert (
+        stages == [WARM_UP] * 3 + ["TREND", "RANGE", "PANIC", "ALL", "ALL", "ALL", "ALL"][: len(stages) - 3]
+    )
+    assert trained.report["update"].to_list()[:4] == [0, 0, 0, 2]
+    warm = trained.report.filter(pl.col("stage") == WARM_UP)["validation_reward"].to_list()
+    assert training.warm_up is not None
+    assert training.warm_up.reward == max(warm) > 0.1
+    kept = training.warm_up.weights if training.best is None else training.best[1]
+    for name, value in trained.agent.policy.state_dict().items():
+        assert value.equal(kept[name])
+
+
+@pytest.mark.parametrize(("gain", "better"), [(0.0, False), (0.05, False), (1.0, True)])
+def test_only_what_is_shown_to_be_better_replaces_the_warm_up(gain: float, better: bool) -> None:
+    pipeline = RLTrainingPipeline(config(Improvements.none()))
+    data = pipeline.prepare(market(), FEATURES, None, PURGE)
+    training = pipeline.begin(data)
+    tape = data.validation.episodes(168)
+    held = training.agent.positions(tape)
+    of_days = outcomes(tape, held, training.agent.config.environment).reward
+    daily = daily_returns(tape, np.where(tape.decisions_left > 0, of_days, 0.0))["value"].to_numpy()
+    noise = np.random.default_rng(0).standard_normal(len(daily)) * 0.5
+    weights = {name: value + 1.0 for name, value in training.agent.policy.state_dict().items()}
+    training.warm_up = WarmUp(-9.0, daily - gain - (noise - noise.mean()), weights)
+    pipeline._evaluate(training, data, None)
+    assert (training.best is not None) == better
+    assert training.since_best == (0 if better else 1)
+    first = next(iter(pipeline.finish(training, data).agent.policy.state_dict().items()))
+    assert first[1].equal(weights[first[0]]) != better
+
+
+def test_a_window_too_short_for_a_warm_up_begins_at_random() -> None:
+    pipeline = RLTrainingPipeline(replace(config(), warm_up=replace(WARM, bars=2_000)))
+    data = pipeline.prepare(market(900), FEATURES, None, PURGE)
+    training = pipeline.begin(data)
+    pipeline.train_stage(training, data)
+    assert training.warm_up is None
+    assert [row["stage"] for row in training.evaluations] == ["TREND"]
+
+
+def test_where_nothing_can_be_learned_the_warm_up_all_but_stops_trading() -> None:
+    rows = market()
+    order = np.random.default_rng(1).permutation(rows.height)
+    rows = rows.with_columns(rows["lead"][order].alias("lead"))
+    cool = replace(config(Improvements.none()), warm_up=WARM)
+    trained = RLTrainingPipeline(cool).train(rows, features=FEATURES, purge=PURGE)
+    kept = trained.report.filter(pl.col("stage") == WARM_UP).sort("validation_reward")[-1]
+    assert kept["validation_turnover"].item() < 0.02
 
 
 def test_without_the_curriculum_all_is_trained_from_the_start_and_as_long() -> None:

@@ -13,9 +13,11 @@ from torch import Tensor
 from engine.agents.actor_critic import ActorCritic
 from engine.agents.environment import EnvironmentConfig, TradingEnvironment
 from engine.agents.policy import Evaluation
-from engine.agents.ppo import PPO, DivergenceError, PPOConfig, _minibatches, fresh_samples, surrogate_loss
+from engine.agents.ppo import PPO, DivergenceError, PPOConfig, _minibatches, fresh_samples
 from engine.agents.rollout import Bars, Collector, Rollout, Samples
+from engine.agents.surrogate import Surrogate, autograd_gradient
 from engine.agents.tape import MarketTape
+from engine.agents.weight_vector import WeightVector
 
 HIDDEN, PATHS = 16, 4
 CONFIG = PPOConfig(minibatch=128, epochs=3, target_kl=None, learning_rate=3e-3, shared_baseline=False)
@@ -118,20 +120,16 @@ def test_an_update_is_that_of_the_single_file_reference(
 def test_a_first_step_ascends_the_advantage(collected: tuple[ActorCritic, Bars, Rollout]) -> None:
     """At the old policy the ratio is 1, so this is the plain policy gradient."""
     policy, bars, rollout = collected
-    config = replace(CONFIG, entropy_weight=0.0, value_weight=0.0)
-    samples = fresh_samples(rollout, config)
-    loss, _ = surrogate_loss(policy, bars, samples, config)
+    samples = fresh_samples(rollout, CONFIG)
+    autograd_gradient(policy, WeightVector(policy), bars, samples, Surrogate(CONFIG.clip, 0.0, 0.0, 1.0))
     embedding = bars.encoded(policy, samples.rows).repeat_interleave(PATHS, 0)
     now = policy.evaluate(
         embedding, samples.own.flatten(0, 1), samples.memory.flatten(0, 1), samples.action.flatten(0, 1)
     )
     plain = -(now.log_prob * samples.advantage.flatten()).mean()
-    for found, expected in zip(
-        torch.autograd.grad(loss, [policy.actor.weight, policy.logits.bias]),
-        torch.autograd.grad(plain, [policy.actor.weight, policy.logits.bias]),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    some = [policy.actor.weight, policy.logits.bias]
+    for weight, expected in zip(some, torch.autograd.grad(plain, some), strict=True):
+        torch.testing.assert_close(weight.grad, expected, atol=1e-6, rtol=1e-4)
 
 
 def learner_of(policy: ActorCritic, **changes: object) -> PPO:
@@ -180,17 +178,20 @@ def test_a_penalty_of_the_policys_own_is_part_of_the_loss(
     collected: tuple[ActorCritic, Bars, Rollout],
 ) -> None:
     policy, bars, rollout = collected
-    samples = fresh_samples(rollout, CONFIG)
-    without, _ = surrogate_loss(policy, bars, samples, CONFIG)
+    samples, surrogate = fresh_samples(rollout, CONFIG), Surrogate(0.2, 0.01, 0.5, 1.0)
+    weights = WeightVector(policy)
+    autograd_gradient(policy, weights, bars, samples, surrogate)
+    without = policy.logits.weight.grad.clone()  # type: ignore[union-attr]
     plain = policy.evaluate
 
     def penalised(*state: Tensor) -> Evaluation:
         return replace(plain(*state), auxiliary=policy.logits.weight.square().sum() + 7.0)
 
     policy.evaluate = penalised  # type: ignore[method-assign, assignment]
-    loss, parts = surrogate_loss(policy, bars, samples, CONFIG)
-    torch.testing.assert_close(loss, without + parts[2])
-    assert parts[2] > 7.0
+    now = autograd_gradient(policy, weights, bars, samples, surrogate)
+    expected = without + 2.0 * policy.logits.weight.detach()
+    torch.testing.assert_close(policy.logits.weight.grad, expected)
+    assert surrogate.parts(now, samples)[2] > 7.0
 
 
 def test_half_of_every_minibatch_is_fresh() -> None:
