@@ -101,19 +101,19 @@ def looked_up(
     """Look every bar from start to end up in the past of that stretch; the table's columns but `fold`."""
     from engine.patterns.features import pattern_features
 
-    stretch = [start, end]
-    rows, labels = warehouse.frame(_ROWS_SQL, stretch), warehouse.frame(_LABELS_SQL, stretch)
-    return pattern_features(model, *_remembered(model, rows, labels, settings))
+    _, windows, memory = _remembered(warehouse, settings, model, start, end)
+    return pattern_features(model, windows, memory)
 
 
 def _remembered(
-    model: "PatternModel", rows: "pl.DataFrame", labels: "pl.DataFrame", settings: Settings
-) -> "tuple[PatternWindows, MemoryStore]":
-    """Remember the windows of rows of the matrix with what followed."""
+    warehouse: Warehouse, settings: Settings, model: "PatternModel", start: datetime, end: datetime
+) -> "tuple[pl.DataFrame, PatternWindows, MemoryStore]":
+    """Rows of the matrix from start to end, their windows, and these with what followed."""
     from engine.patterns.features import remember
 
+    rows, labels = (warehouse.frame(sql, [start, end]) for sql in (_ROWS_SQL, _LABELS_SQL))
     windows = model.windows(rows, settings.bar_duration)
-    return windows, remember(model, windows, labels)
+    return rows, windows, remember(model, windows, labels)
 
 
 @table_asset(
@@ -180,14 +180,13 @@ def pattern_memory(context: dg.AssetExecutionContext, warehouse: Warehouse, sett
 
     from engine.patterns.features import pattern_features
 
-    parts, pictures = [PATTERN_MEMORY.empty()], {}
+    parts = [PATTERN_MEMORY.empty()]
+    pictures: dict[str, bytes] = {}
     for split in learning_folds(warehouse, settings):
         model = read_pattern_model(warehouse, split.number)
-        stretch = [split.train.start, split.test.end]
-        rows, labels = warehouse.frame(_ROWS_SQL, stretch), warehouse.frame(_LABELS_SQL, stretch)
-        windows, memory = _remembered(model, rows, labels, settings)
+        rows, windows, memory = _remembered(warehouse, settings, model, split.train.start, split.test.end)
         found = pattern_features(model, windows, memory)
-        pictures["neighbours"] = _newest_neighbours(rows, model, windows, memory)
+        pictures |= _picture_of_newest(rows, model, windows, memory)
         parts.append(PATTERN_MEMORY.of(found.with_columns(fold=split.number)))
         context.log.info("fold %s: %s bars looked up", split.number, found.height)
     frame = pl.concat(parts)
@@ -207,25 +206,18 @@ def pattern_memory(context: dg.AssetExecutionContext, warehouse: Warehouse, sett
     )
 
 
-def _newest_neighbours(
+def _picture_of_newest(
     rows: "pl.DataFrame", model: "PatternModel", windows: "PatternWindows", memory: "MemoryStore"
-) -> bytes:
-    """Draw the newest window of the first symbol over those of the past that look alike."""
-    import numpy as np
-
+) -> dict[str, bytes]:
+    """Draw the newest window over those of the past that look alike, where there is one."""
+    from engine.patterns.alike import newest_alike
     from engine.patterns.pattern_plots import neighbours_picture
-    from engine.patterns.windows import LENGTH
 
-    end = windows.ends[windows.symbol[windows.ends] == 0][-1]
-    query = model.encoder.encode(windows.batch(np.array([end])))[0]
-    matches = memory.matches(query, windows.ts[end], _NEIGHBOURS)
     # The matrix has no prices, and of a price that is drawn from its decision on the returns are enough.
-    close = rows["return_1"].fill_null(0.0).cum_sum().exp().to_numpy()
-    row_of = {key: row for row, key in enumerate(rows.select("symbol", "ts").iter_rows())}
-    found = [row_of[match.symbol, match.ts] for match in matches]
-    return neighbours_picture(
-        close[end - LENGTH + 1 : end + 1],
-        [close[row - LENGTH + 1 : row + memory.horizon + 2] for row in found],
-        [match.distance for match in matches],
-        f"{windows.symbols[0]}, {windows.ts[end].item():%Y-%m-%d %H:%M} UTC",
-    )
+    prices = rows["return_1"].fill_null(0.0).cum_sum().exp().to_numpy()
+    found = newest_alike(model, windows, memory, prices, _NEIGHBOURS)
+    if found is None:
+        return {}
+    distances = [match.distance for match in found.matches]
+    title = f"{found.symbol}, {found.ts:%Y-%m-%d %H:%M} UTC"
+    return {"neighbours": neighbours_picture(found.query, found.neighbours, distances, title)}

@@ -12,6 +12,7 @@ from engine.errors import DataError
 from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
 from engine.features.labels import labels
+from engine.patterns.alike import newest_alike
 from engine.patterns.contrastive import ContrastiveConfig
 from engine.patterns.embedding_quality import effective_rank
 from engine.patterns.encoder import TransformerPatternMatcher
@@ -182,18 +183,37 @@ def test_bytes_bring_back_the_same_model(rows, trained):
         PatternModel.from_bytes(pack("pattern model", {}, {})[:40])
 
 
+def test_the_newest_window_is_shown_with_those_alike_and_what_followed(rows, trained, made):
+    model, _ = trained
+    windows, memory, _ = made
+    found = newest_alike(model, windows, memory, rows["close"].to_numpy(), 5)
+    assert found.ts == rows["ts"].max()
+    close = rows.filter(pl.col("symbol") == found.symbol)["close"].to_numpy()
+    np.testing.assert_array_equal(found.query, close[-LENGTH:])
+    assert len(found.matches) == len(found.neighbours) == 5
+    for match, neighbour in zip(found.matches, found.neighbours, strict=True):
+        own = rows.filter(pl.col("symbol") == match.symbol)
+        row = own["ts"].index_of(match.ts)
+        known = own["close"].to_numpy()[row - LENGTH + 1 : row + HORIZON + 2]
+        np.testing.assert_array_equal(neighbour, known)
+        outcome = np.log(own["open"][row + 1 + HORIZON] / own["open"][row + 1])
+        assert match.outcome == pytest.approx(outcome, abs=1e-9)
+
+
+def test_without_a_window_nothing_is_alike(rows, trained, made):
+    model, _ = trained
+    few = rows.group_by("symbol", maintain_order=True).head(LENGTH - 1)
+    windows = model.windows(few, HOUR)
+    assert newest_alike(model, windows, made[1], few["close"].to_numpy(), 5) is None
+
+
 def test_pictures_are_small_pngs(rows, trained, made):
     model, report = trained
     windows, memory, _ = made
-    end = int(windows.ends[-40])
-    at = windows.ts[end]
-    close = rows["close"].to_numpy()
-    query = model.encoder.encode(windows.batch(np.array([end])))[0]
-    matches = memory.matches(query, at, 5)
-    row = {key: k for k, key in enumerate(rows.select("symbol", "ts").iter_rows())}
-    paths = [close[(k := row[match.symbol, match.ts]) - LENGTH + 1 : k + HORIZON + 2] for match in matches]
+    alike = newest_alike(model, windows, memory, rows["close"].to_numpy(), 5)
+    distances = [match.distance for match in alike.matches]
     pictures = [
-        neighbours_picture(close[end - LENGTH + 1 : end + 1], paths, [m.distance for m in matches], "Query"),
+        neighbours_picture(alike.query, alike.neighbours, distances, "Query"),
         learning_curve(report, "Training"),
         embedding_picture(model.encoder.encode_all(windows, windows.every(9)), "Embedding"),
     ]
