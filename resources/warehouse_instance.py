@@ -69,11 +69,11 @@ def attached(
     key = path.absolute(), limits
     with _lock:
         instance = _started(key, temporary)
+        cursor = instance.connection.cursor()
         if not instance.users:
             options = "READ_ONLY" if read_only else f"STORAGE_VERSION '{_LAYOUT}'"
             file = str(path).replace("'", "''")
-            instance.connection.execute(f"ATTACH '{file}' AS {_CATALOGUE} (TYPE duckdb, {options})")
-        cursor = instance.connection.cursor()
+            cursor.execute(f"ATTACH '{file}' AS {_CATALOGUE} (TYPE duckdb, {options})")
         instance.users += 1
     sound = False
     try:
