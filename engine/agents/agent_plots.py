@@ -29,8 +29,11 @@ def learning_curves(report: pl.DataFrame) -> bytes:
     bytes
         PNG.
     """
-    spans = report.group_by("stage", maintain_order=True).agg(
-        first=pl.col("update").min(), last=pl.col("update").max()
+    # The warm-up takes no updates: its points stand on 0, before the first stage.
+    spans = (
+        report.filter(pl.col("update") > 0)
+        .group_by("stage", maintain_order=True)
+        .agg(first=pl.col("update").min(), last=pl.col("update").max())
     )
     begins = [0, *spans["last"].to_list()]
     with rc_context(STYLE):
@@ -46,7 +49,7 @@ def learning_curves(report: pl.DataFrame) -> bytes:
                 panel.plot(known["update"], known[name], color=colour, label=shown, marker=".")
             panel.set_ylabel(label)
         panels[0].axhline(0.0, color="#4a5568", lw=0.8)
-        panels[-1].set_xlabel("update")
+        panels[-1].set_xlabel("update; on 0 what it began with")
         figure.align_ylabels()
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
