@@ -35,37 +35,28 @@ class FlatGradient:
     """
 
     def __init__(self, policy: ActorCritic) -> None:
-        self.bar, self.logits, self.value = (_Layer(x) for x in (policy.bar, policy.logits, policy.value))
+        self.bar = _Layer(policy.bar)
         own, d_own = policy.own.weight.detach().chunk(2), _gradient(policy.own.weight).chunk(2)
-        self.actor = _Network(own[0], d_own[0], _Layer(policy.actor))
-        self.critic = _Network(own[1], d_own[1], _Layer(policy.critic))
+        self.actor = _Network(own[0], d_own[0], _Layer(policy.actor), _Layer(policy.logits))
+        self.critic = _Network(own[1], d_own[1], _Layer(policy.critic), _Layer(policy.value))
 
     @torch.no_grad()
     def __call__(self, bars: Bars, samples: Samples, surrogate: Surrogate) -> Evaluation:
         """Set the weights' gradient to the loss's; returns what the policy makes of the samples."""
-        seen, own = torch.cat(bars.at(samples.rows), dim=1), samples.own.flatten(0, 1)
-        actor_bar, critic_bar = torch.addmm(self.bar.bias, seen, self.bar.weight.T).chunk(2, dim=1)
-        actor_hidden, actor = self.actor.forward(actor_bar, own)
-        critic_hidden, critic = self.critic.forward(critic_bar, own)
-        # Laid along the first axis, a softmax over a handful of levels takes a tenth of the time.
-        log_p = torch.addmm(self.logits.bias[:, None], self.logits.weight, actor.T).log_softmax(0)
-        value = torch.addmv(self.value.bias, critic, self.value.weight[0])
-
-        log_prob, entropy, d_logits, d_value = _slopes(log_p, value, samples, surrogate)
-        torch.mm(d_logits, actor, out=self.logits.d_weight)
-        torch.sum(d_logits, 1, out=self.logits.d_bias)
-        torch.mm(d_value[None], critic, out=self.value.d_weight)
-        torch.sum(d_value, 0, keepdim=True, out=self.value.d_bias)
-        d_actor, d_critic = d_logits.T @ self.logits.weight, torch.outer(d_value, self.value.weight[0])
-        d_bar = torch.cat(
-            (
-                self.actor.backward(d_actor, actor, actor_hidden, own, len(seen)),
-                self.critic.backward(d_critic, critic, critic_hidden, own, len(seen)),
-            ),
-            dim=1,
-        )
-        torch.mm(d_bar.T, seen, out=self.bar.d_weight)
-        torch.sum(d_bar, 0, out=self.bar.d_bias)
+        seen, own = bars.joined_at(samples.rows), samples.own.flatten(0, 1)
+        by_bar = torch.addmm(self.bar.bias, seen, self.bar.weight.T)
+        actor_bar, critic_bar = by_bar.chunk(2, dim=1)
+        # One network after the other: the values of both would not stay in a core's cache.
+        first, second, logits = self.actor.forward(actor_bar, own)
+        log_prob, entropy, d_logits = _law_slopes(logits.log_softmax(0), samples, surrogate)
+        self.actor.backward(d_logits, first, second, own, actor_bar)
+        first, second, values = self.critic.forward(critic_bar, own)
+        value = values[0]
+        slope = 2.0 * surrogate.value_weight / surrogate.target_variance / len(value)
+        d_value = (value - samples.target.flatten()).mul_(samples.weight.flatten()).mul_(slope)
+        self.critic.backward(d_value[None], first, second, own, critic_bar)
+        torch.mm(by_bar.T, seen, out=self.bar.d_weight)
+        torch.sum(by_bar, 0, out=self.bar.d_bias)
         return Evaluation(log_prob, entropy, value, value.new_zeros(()))
 
 
@@ -84,73 +75,68 @@ class _Layer:
 
 
 class _Network:
-    """Both hidden layers of the actor or of the critic, the first one's product with the bar given."""
+    """The actor or the critic, its first layer's product with the bar given; h wide, with k outputs."""
 
-    def __init__(self, own: Tensor, d_own: Tensor, layer: _Layer) -> None:
-        self.own, self.d_own, self.layer = own, d_own, layer
+    def __init__(self, own: Tensor, d_own: Tensor, hidden: _Layer, head: _Layer) -> None:
+        self.own, self.d_own, self.hidden, self.head = own, d_own, hidden, head
 
-    def forward(self, bar: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Both layers' values (B, h) on M bars (M, h) with B / M own states each."""
+    def forward(self, by_bar: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Both layers' values (B, h) and the outputs (k, B), on M bars (M, h) with B / M own states each.
+
+        Laid along the first axis, a softmax over a handful of levels takes a tenth of the time.
+        """
         first = own @ self.own.T
-        first.view(len(bar), -1, bar.shape[1]).add_(bar[:, None])
+        first.unflatten(0, (len(by_bar), -1)).add_(by_bar[:, None])
         first.tanh_()
-        return first, torch.addmm(self.layer.bias, first, self.layer.weight.T).tanh_()
+        second = torch.addmm(self.hidden.bias, first, self.hidden.weight.T).tanh_()
+        return first, second, torch.addmm(self.head.bias[:, None], self.head.weight, second.T)
 
-    def backward(self, d_second: Tensor, second: Tensor, first: Tensor, own: Tensor, bars: int) -> Tensor:
-        """Gradient of the product with the bar (M, h), given that of the second layer; overwrites it."""
-        _tanh_backward(d_second, second, grad_input=d_second)
-        torch.mm(d_second.T, first, out=self.layer.d_weight)
-        torch.sum(d_second, 0, out=self.layer.d_bias)
-        d_first = d_second @ self.layer.weight
-        _tanh_backward(d_first, first, grad_input=d_first)
+    def backward(self, d_out: Tensor, first: Tensor, second: Tensor, own: Tensor, by_bar: Tensor) -> None:
+        """Write the weights' gradients, given the outputs' (k, B), and over `by_bar` its own."""
+        torch.mm(d_out, second, out=self.head.d_weight)
+        torch.sum(d_out, 1, out=self.head.d_bias)
+        d_second = _tanh_backward(d_out.T @ self.head.weight, second, grad_input=second)
+        torch.mm(d_second.T, first, out=self.hidden.d_weight)
+        torch.sum(d_second, 0, out=self.hidden.d_bias)
+        d_first = _tanh_backward(d_second @ self.hidden.weight, first, grad_input=first)
         # (own.T @ d).T is d.T @ own in a third of the time.
         self.d_own.copy_((own.T @ d_first).T)
-        return d_first.view(bars, -1, d_first.shape[1]).sum(1)
+        torch.sum(d_first.unflatten(0, (len(by_bar), -1)), 1, out=by_bar)
 
 
-def _slopes(
-    log_p: Tensor, value: Tensor, samples: Samples, surrogate: Surrogate
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probability, entropy, and the loss's slopes in the logits (L, B) and in the values (B,)."""
-    log_prob, entropy, d_value = (torch.empty_like(value) for _ in range(3))
+def _law_slopes(log_p: Tensor, samples: Samples, surrogate: Surrogate) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probability and entropy (B,), and the loss's slopes in the logits (L, B)."""
+    log_prob, entropy = log_p.new_empty(2, log_p.shape[1])
     d_logits = log_p.exp()
     _fill_slopes(
         log_p.numpy(),
-        value.numpy(),
-        samples.action.numpy().reshape(len(value), -1)[:, 0],
+        samples.action.numpy().reshape(len(entropy), -1)[:, 0],
         samples.log_prob.numpy().ravel(),
         samples.advantage.numpy().ravel(),
-        samples.target.numpy().ravel(),
         samples.weight.numpy().ravel(),
         surrogate.clip,
         surrogate.entropy_weight,
-        surrogate.value_weight / surrogate.target_variance,
         log_prob.numpy(),
         entropy.numpy(),
         d_logits.numpy(),
-        d_value.numpy(),
     )
-    return log_prob, entropy, d_logits, d_value
+    return log_prob, entropy, d_logits
 
 
 @nb.njit(cache=True)
 def _fill_slopes(
     log_p: NDArray,
-    value: NDArray,
     level: NDArray,
     old_log_prob: NDArray,
     advantage: NDArray,
-    target: NDArray,
     weight: NDArray,
     clip: float,
     entropy_weight: float,
-    value_weight: float,
     log_prob: NDArray,
     entropy: NDArray,
     d_logits: NDArray,
-    d_value: NDArray,
 ) -> None:
-    """Fill the last four arrays, of which `d_logits` holds the law p over the levels.
+    """Fill the last three arrays, of which `d_logits` holds the law p over the levels.
 
     With a the level taken and H the entropy,
 
@@ -169,4 +155,3 @@ def _fill_slopes(
         for k in range(levels):
             d_logits[k, i] *= entropy_weight / count * (log_p[k, i] + h) - d_log_prob
         d_logits[level[i], i] += d_log_prob
-        d_value[i] = 2.0 * value_weight / count * weight[i] * (value[i] - target[i])

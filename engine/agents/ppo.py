@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.agents.actor_critic import ActorCritic
 from engine.agents.advantages import generalised_advantages, leave_one_out
+from engine.agents.clipped_adam import ClippedAdam
 from engine.agents.flat_gradient import FlatGradient
 from engine.agents.policy import Evaluation, Policy
 from engine.agents.rollout import Bars, Rollout, Samples
@@ -150,7 +151,7 @@ class PPO:
 
     Attributes
     ----------
-    optimizer : torch.optim.Adam
+    optimizer : ClippedAdam
         For schedules that set its learning rate.
     updates : int
         Updates made so far.
@@ -165,9 +166,7 @@ class PPO:
             self._gradient = FlatGradient(policy)
         else:
             self._gradient = partial(autograd_gradient, policy, self.weights)
-        self.optimizer = torch.optim.Adam(
-            [self.weights.vector], lr=config.learning_rate, eps=1e-5, fused=True
-        )
+        self.optimizer = ClippedAdam(self.weights.vector, config.learning_rate)
         self.updates = 0
 
     @property
@@ -240,9 +239,7 @@ class PPO:
     def _step(self, bars: Bars, minibatch: Samples, surrogate: Surrogate) -> tuple[Evaluation, Tensor]:
         """One gradient step; returns what the policy thought before it, and the gradient's norm."""
         now = self._gradient(bars, minibatch, surrogate)
-        norm = self.weights.limit_gradient(self.config.max_gradient)
-        self.optimizer.step()
-        return now, norm
+        return now, self.optimizer.step_within(self.config.max_gradient)
 
 
 def _minibatches(

@@ -44,6 +44,14 @@ class Bars:
         """Features and regime probabilities of some rows (M,)."""
         return self.x.index_select(0, rows), self.p_regime.index_select(0, rows)
 
+    def joined_at(self, rows: Tensor) -> Tensor:
+        """Return features and, beside them, regime probabilities of some rows, shape (M, F + 3)."""
+        width = self.x.shape[1]
+        seen = self.x.new_empty(len(rows), width + self.p_regime.shape[1])
+        torch.index_select(self.x, 0, rows, out=seen[:, :width])
+        torch.index_select(self.p_regime, 0, rows, out=seen[:, width:])
+        return seen
+
     def encoded(self, policy: Policy, rows: Tensor) -> Tensor:
         """Embed the bars of some rows (M,), shape (M, D)."""
         return policy.encode(*self.at(rows))

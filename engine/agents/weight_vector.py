@@ -49,9 +49,3 @@ class WeightVector:
             materialize_grads=True,
         )
         torch.cat([g.flatten() for g in gradients], out=self.gradient)
-
-    def limit_gradient(self, norm: float) -> Tensor:
-        """Scale the gradient down to a Euclidean norm, where it is above; returns what it was before."""
-        before = torch.linalg.vector_norm(self.gradient)
-        self.gradient.mul_((norm / (before + 1e-6)).clamp_(max=1.0))
-        return before

