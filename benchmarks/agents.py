@@ -1,7 +1,7 @@
 """Whether the agents earn more than what they have to beat: buy-and-hold, LightGBM, plain PPO, net of costs.
 
 Run from the project root: ``python -m benchmarks.agents --mode regimes --seeds 10``. A seed is a simulated
-market and the training on it: about three years to learn from, a purge, a year to be judged on. ``--mode
+market and the training on it: about three years to learn from, a purge, three to be judged on. ``--mode
 null`` takes markets in which nothing can be predicted. ``--recorded`` takes BTC and ETH as recorded, one test
 year after another, each with the three years before it to learn from; there a seed is a training alone, and
 beside the interval over trainings stands one over blocks of days, of the mean account of all trainings.
@@ -10,13 +10,13 @@ Everyone is settled by the environment's rules at 6 basis points a fill, with fu
 
 - ``full agent``: `RLTrainingPipeline` with its default config: a warm-up by the exact gradient, then experts,
   options, curriculum, replay and scheduled learning rate. Its inputs are what boosted trees expect of the
-  next day, the mean of that over the past hours, and the regimes' probabilities; patterns and synthetic
-  windows are left out.
+  next day, as a mean over the symbols, the recent moves and volatility that the symbols have in common
+  (`benchmarks.agents_inputs`), and the regimes' probabilities; patterns and synthetic windows are left out.
 - ``plain PPO``: the same pipeline with warm-up and all improvements off, as many updates at the constant
   learning rate that suits it, on the catalogue's features.
-- ``plain PPO on forecasts``: with the full agent's inputs, which tells the two kinds of difference apart.
-- ``LightGBM path``: follows the same forecasts by rule, sized by strength, with a threshold and a no-trade
-  band that were best where agents are validated.
+- ``plain PPO on the same inputs``: which tells the two kinds of difference apart.
+- ``LightGBM path``: follows the forecasts of each symbol by rule, sized by strength, with a threshold and a
+  no-trade band that were best where agents are validated; once more with their mean over the symbols.
 
 Shown are means over seeds, and the full agent less each rival with Student's interval over seeds, p-values
 after Holm over the rivals. Finished seeds are kept as lines of JSON in the file that ``--out`` names and are
@@ -43,7 +43,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks.agents_contest import BAR, FULL, PURGE, RIVALS, Traded, contest
+from benchmarks.agents_contest import FULL, PURGE, RIVALS, Traded, contest
+from benchmarks.agents_inputs import BAR
 from engine.agents.market_rows import market_rows, simulated_market_rows
 from engine.agents.pipeline_config import PipelineConfig
 from engine.evaluation.metrics import paired_intervals
@@ -67,15 +68,16 @@ class Setup:
     Parameters
     ----------
     mode : {"regimes", "null", "recorded"}
-    days, symbols : int
-        Size of a simulated market.
+    days, test_days, symbols : int
+        Size of a simulated market, and how many days at its end are held out.
     updates : int
         Of each training; 0 for the pipeline's default.
     """
 
     mode: str = "regimes"
-    days: int = 1500
-    symbols: int = 2
+    days: int = 2_230
+    test_days: int = 1_095
+    symbols: int = 4
     updates: int = 0
 
     def pipeline(self, seed: int) -> PipelineConfig:
@@ -157,7 +159,7 @@ def windows(setup: Setup, rows: pl.DataFrame) -> list[tuple[Window, Window]]:
             for start in starts
         ]
     first, last = rows["ts"].min(), rows["ts"].max() + BAR  # type: ignore[operator]
-    start = last - timedelta(days=365)
+    start = last - timedelta(days=setup.test_days)
     return [(Window(first, start - PURGE), Window(start, last))]  # type: ignore[arg-type]
 
 
@@ -285,15 +287,16 @@ def main() -> None:
     parser.add_argument("--recorded", action="store_true", help="recorded markets instead of simulated ones")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=1)
-    for name in ("days", "symbols", "updates"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Setup, name))
+    for name in ("days", "test_days", "symbols", "updates"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Setup, name))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--cache", default="data/benchmarks")
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/agents.jsonl"))
     given = parser.parse_args()
     if given.recorded and not MARKET.is_dir():
         sys.exit(f"skipped: recorded market data is not at {MARKET}")
-    setup = Setup(RECORDED if given.recorded else given.mode, given.days, given.symbols, given.updates)
+    mode = RECORDED if given.recorded else given.mode
+    setup = Setup(mode, given.days, given.test_days, given.symbols, given.updates)
     began, load = time.time(), os.getloadavg()[0]
     seeds = list(range(given.first_seed, given.first_seed + given.seeds))
     if given.recorded:

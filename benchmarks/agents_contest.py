@@ -5,47 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from benchmarks.agents_inputs import BAR, HORIZON, INPUTS, with_inputs
 from engine.agents.environment import EnvironmentConfig
 from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.pipeline import RLTrainingPipeline
 from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.tape import MarketTape
 from engine.agents.training_data import learning_part
-from engine.alpha.boosting import BoostingConfig, BoostingPredictor
-from engine.alpha.walk_forward import FEATURES, SCHEMA_HASH, with_scale
 from engine.evaluation.baselines import volatility_targeted_hold
 from engine.evaluation.improvements import Improvements
 from engine.evaluation.panel import panel_from_candles
-from engine.evaluation.splits import Window, select
+from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
-from engine.features.labels import labels
 from engine.portfolio.rebalance import no_trade_band
 
 Floats = NDArray[np.float64]
 
-BAR, HORIZON = timedelta(hours=1), 24
 PURGE = (HORIZON + 1) * BAR
-FULL, PLAIN, INFORMED, TREES, TARGETED, HOLD = (
+FULL, PLAIN, INFORMED, TREES, MARKET_TREES, TARGETED, HOLD = (
     "full agent",
     "plain PPO",
-    "plain PPO on forecasts",
+    "plain PPO on the same inputs",
     "LightGBM path",
+    "LightGBM path, market's mean",
     "volatility-targeted hold",
     "buy and hold",
 )
-RIVALS = (PLAIN, INFORMED, TREES, TARGETED, HOLD)
+RIVALS = (PLAIN, INFORMED, TREES, MARKET_TREES, TARGETED, HOLD)
 PLAIN_RATE = 1e-3
 """Learning rate that does better without a schedule than the rate which the schedule begins with."""
-FORECASTS = ("forecast", "forecast_slow")
 EDGES, BANDS = (2.0, 4.0, 8.0), (0.1, 0.3, 0.6)
 """Entries need a forecast of so many costs; held positions are left alone within so wide a band."""
-STRETCHES, EMBARGO = 4, timedelta(days=7)
 _HISTORY = timedelta(days=40)
 
 
@@ -98,7 +93,7 @@ def contest(
     updates : int
         That the full agent took.
     """
-    rows = with_forecasts(rows.filter(pl.col("volatility").is_not_null()), train, config)
+    rows = with_inputs(rows.filter(pl.col("volatility").is_not_null()), train, config)
     environment = config.agent.environment
     tape = MarketTape.from_frame(rows, ()).between(test.start, test.end)
     positions, updates = {}, 0
@@ -109,8 +104,8 @@ def contest(
     catalogue = [name for name in CATALOGUE.columns if learned[name].is_not_null().any()]
     for name, own, features in (
         (PLAIN, plain, catalogue),
-        (INFORMED, plain, FORECASTS),
-        (FULL, config, FORECASTS),
+        (INFORMED, plain, INPUTS),
+        (FULL, config, INPUTS),
     ):
         pipeline = RLTrainingPipeline(own)
         trained = pipeline.train(rows, features=features, window=train, purge=PURGE)
@@ -118,48 +113,12 @@ def contest(
         positions[name] = trained.agent.positions(seen)
         updates = trained.agent.learner.updates
     positions |= {
-        TREES: forecast_positions(rows, train, test, config),
+        TREES: forecast_positions(rows, "forecast", train, test, config),
+        MARKET_TREES: forecast_positions(rows, "market_forecast", train, test, config),
         TARGETED: targeted_positions(rows, tape),
         HOLD: np.ones(len(tape)),
     }
     return {name: Traded.of(tape, each, environment) for name, each in positions.items()}, updates
-
-
-def with_forecasts(rows: pl.DataFrame, train: Window, config: PipelineConfig) -> pl.DataFrame:
-    """Add what boosted trees expect of the next day, of every bar from models that were not fitted on it.
-
-    In the part of the training window that is learned from, a stretch is forecast by a model of the other
-    stretches, a week apart; what follows, by a model of the whole part.
-
-    Returns
-    -------
-    DataFrame
-        ``forecast``, probability of a rise less that of a fall beyond what is usual, and ``forecast_slow``,
-        its exponential mean.
-    """
-    known = rows.join(labels(rows, HORIZON), on=["symbol", "ts"], how="left", maintain_order="left")
-    known = with_scale(known, HORIZON)
-    learned = learning_part(train, config.validation_share)
-    fitted_on = select(known, learned, label_end="label_end").sort("ts", "symbol")
-    borders = [learned.start + (learned.end - learned.start) * k / STRETCHES for k in range(STRETCHES + 1)]
-    stretches = [Window(*pair) for pair in pairwise(borders)]
-    around = [
-        (pl.col("label_end") < stretch.start - EMBARGO) | (pl.col("ts") >= stretch.end + EMBARGO)
-        for stretch in stretches
-    ]
-    later = Window(learned.end, known["ts"].max() + BAR)  # type: ignore[operator, arg-type]
-    stated = []
-    for others, window in zip([*around, pl.lit(value=True)], [*stretches, later], strict=True):
-        boosting = BoostingConfig(workers=1, seed=config.agent.seed)
-        part = fitted_on.filter(others)
-        model = BoostingPredictor(boosting, quantiles=()).fit(part, FEATURES, SCHEMA_HASH)
-        p_up = model.predict(known.filter(window.mask()), SCHEMA_HASH)
-        # Where a stretch rose, the others rose less than usual: base rates would foretell the contrary.
-        usual = float((part["label"] > 0).mean())  # type: ignore[arg-type]
-        stated.append(p_up.select("symbol", "ts", forecast=2.0 * (pl.col("p_up") - usual)))
-    slow = pl.col("forecast").ewm_mean(half_life=HORIZON / 2).over("symbol", "segment")
-    found = rows.join(pl.concat(stated), on=["symbol", "ts"], how="left", maintain_order="left")
-    return found.with_columns(forecast_slow=slow)
 
 
 def targeted_positions(rows: pl.DataFrame, tape: MarketTape) -> Floats:
@@ -172,8 +131,10 @@ def targeted_positions(rows: pl.DataFrame, tape: MarketTape) -> Floats:
     return shares[panel.rows_of(pl.Series(tape.ts)), panel.columns_of(symbol)]
 
 
-def forecast_positions(rows: pl.DataFrame, train: Window, test: Window, config: PipelineConfig) -> Floats:
-    """Trade the forecasts by rule, each position of the test window.
+def forecast_positions(
+    rows: pl.DataFrame, forecast: str, train: Window, test: Window, config: PipelineConfig
+) -> Floats:
+    """Trade a column of forecasts by rule, each position of the test window.
 
     How strong a forecast must be and how long a position is left alone is what earned the highest reward on
     the part of the training window that agents are stopped by.
@@ -184,7 +145,7 @@ def forecast_positions(rows: pl.DataFrame, train: Window, test: Window, config: 
     def traded(window: Window, rules: Sequence[tuple[float, float]]) -> tuple[MarketTape, Floats]:
         part = rows.filter(window.mask())
         tape = MarketTape.from_frame(part, ())
-        return tape, followed(tape, part["forecast"].to_numpy(), environment, rules)
+        return tape, followed(tape, part[forecast].to_numpy(), environment, rules)
 
     rules = [(edge, band) for edge in EDGES for band in BANDS]
     tape, tried = traded(validation, rules)

@@ -48,6 +48,9 @@ class ExactGradientConfig:
         Adam's, falling to 0 over the steps, and AdamW's.
     max_gradient : float
         The gradient is scaled down to this Euclidean norm.
+    hidden_inputs : float
+        Share of the features that a policy does not see on a stretch, drawn anew for each: what it makes of
+        one must hold without the others (dropout of inputs; Srivastava et al. 2014).
     free_until, full_from : float
         Trading is free for this share of the steps, and costs what it costs from that share on. With its
         full cost from the start, a policy that still acts at random first learns to sit still, and from
@@ -56,12 +59,13 @@ class ExactGradientConfig:
         Times at which the policy is looked at on the way.
     """
 
-    steps: int = 240
+    steps: int = 480
     starts: int = 32
     bars: int = 96
     learning_rate: float = 5e-3
     weight_decay: float = 0.05
     max_gradient: float = 0.5
+    hidden_inputs: float = 0.3
     free_until: float = 0.2
     full_from: float = 0.6
     looks: int = 10
@@ -77,6 +81,8 @@ class ExactGradientConfig:
                 raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
         if not self.weight_decay >= 0.0:
             raise ValueError(f"weight_decay = {self.weight_decay} must not be negative")
+        if not 0.0 <= self.hidden_inputs < 1.0:
+            raise ValueError(f"hidden_inputs = {self.hidden_inputs} must lie in [0, 1)")
         if not 0.0 <= self.free_until < self.full_from <= 1.0:
             raise ValueError(
                 f"free_until = {self.free_until} must lie below full_from = {self.full_from}, both in [0, 1]"
@@ -138,7 +144,8 @@ def ascend(
     between = max(1, config.steps // config.looks)
     for step in range(1, config.steps + 1):
         rows = torch.from_numpy(random.choice(able, config.starts)[:, None] + ahead).to(device)
-        log_p = _laws(policy, bars, rows, levels, noise)
+        seen = torch.rand(config.starts, 1, bars.x.shape[1], device=device, generator=noise)
+        log_p = _laws(policy, bars, rows, seen >= config.hidden_inputs, levels, noise)
         cost = config.cost_share(step) * environment.cost
         reward = change_rewards(table[rows, 0], table[rows, 1], levels, cost, environment.risk_aversion)
         for group in optimizer.param_groups:
@@ -152,10 +159,14 @@ def ascend(
     optimizer.zero_grad()
 
 
-def _laws(policy: Policy, bars: Bars, rows: Tensor, levels: Tensor, noise: torch.Generator) -> Tensor:
-    """Log-probability of each level (S, T, held, L) on bars (S, T), whatever is held."""
+def _laws(
+    policy: Policy, bars: Bars, rows: Tensor, seen: Tensor, levels: Tensor, noise: torch.Generator
+) -> Tensor:
+    """Log-probability of each level (S, T, held, L) on bars (S, T), of features as far as they are seen."""
     stretch, count = rows.shape, len(levels)
-    embedding = bars.encoded(policy, rows.flatten()).repeat_interleave(count, dim=0)
+    features, p_regime = bars.at(rows.flatten())
+    features = (features.view(*stretch, -1) * seen).flatten(0, 1)
+    embedding = policy.encode(features, p_regime).repeat_interleave(count, dim=0)
     own = torch.empty(len(embedding), len(OWN_STATE), device=rows.device)
     own[:, 0] = levels.repeat(rows.numel())
     own[:, 1].uniform_(generator=noise)

@@ -233,8 +233,9 @@ class HierarchicalRLAgent(Policy):
 
     def level_law(self, embedding: Tensor, own: Tensor) -> Tensor:
         """Log-probability (B, levels) of each level, whatever the option that a fresh episode begins with."""
-        actor, _ = self._first(embedding, own)
-        actor = torch.tanh(self.actor(actor))
+        hidden = self.config.hidden
+        first = torch.tanh(torch.addmm(embedding[:, :hidden], own, self.own.weight[:hidden].T))
+        actor = torch.tanh(self.actor(first))
         log_option = head(self.over_options, actor).log_softmax(0).T
         return torch.logsumexp(log_option[:, :, None] + self._level_laws(actor, embedding), dim=1)
 
