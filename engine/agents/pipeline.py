@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from engine.agents.agent import RLTradingAgent
@@ -18,7 +16,6 @@ from engine.agents.curriculum import ALL, CurriculumConfig, CurriculumLearner, n
 from engine.agents.exact_gradient import ascend
 from engine.agents.experts import MoEAgent
 from engine.agents.learning_rate import AdaptiveLRScheduler
-from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.policies import policy_factory
 from engine.agents.replayed import ReplayConfig
@@ -27,13 +24,11 @@ from engine.agents.tape import MarketTape
 from engine.agents.training import REPORT, WARM_UP, Progress, TrainedAgent, Training, WarmUp
 from engine.agents.training_data import TrainingData, learning_part, training_data
 from engine.agents.training_update import TrainingUpdate
+from engine.agents.validation import evaluate, judge, weights_of
 from engine.evaluation.splits import Window
 from engine.regimes.names import REGIMES, Regime
 
 __all__ = ["RLTrainingPipeline"]
-
-_EPISODE = 168
-"""Bars of an episode of the validation part."""
 
 
 class RLTrainingPipeline:
@@ -129,7 +124,7 @@ class RLTrainingPipeline:
             final_evaluations=self.config.fine_tune_evaluations,
         )
         training = Training(agent, CurriculumLearner(curriculum), self._schedule(agent))
-        self._evaluate(training, own, None)
+        evaluate(training, own, None)
         untuned = training.best
         self.train_stage(training, own)
         return None if training.best is untuned else self.finish(training, own)
@@ -205,7 +200,7 @@ class RLTrainingPipeline:
                 start_weights=weights,
                 progress=lambda update: self._after_update(training, update, progress),
             )
-            scores = self._evaluate(training, data, history[-1])
+            scores = evaluate(training, data, history[-1])
             changed = training.curriculum.record(scores)
             given_up = training.since_best >= self.config.patience
             over = changed or training.curriculum.finished or given_up
@@ -259,82 +254,11 @@ class RLTrainingPipeline:
             return
 
         def look() -> None:
-            reward, daily = self._judged(training, data, None, WARM_UP)
+            reward, daily = judge(training, data, None, WARM_UP)
             if training.warm_up is None or reward > training.warm_up.reward:
-                training.warm_up = WarmUp(reward, daily, _weights(agent))
+                training.warm_up = WarmUp(reward, daily, weights_of(agent))
 
         environment, seed = agent.config.environment, agent.config.seed
         ascend(agent.policy, data.train, environment, config, seed=seed, look=look, device=agent.device)
         if training.warm_up is not None:
             agent.policy.load_state_dict(training.warm_up.weights)
-
-    def _evaluate(
-        self, training: Training, data: TrainingData, update: TrainingUpdate | None
-    ) -> NDArray[np.float64]:
-        """Look at the validation part; return the daily rewards by which the stage is judged."""
-        mean, daily = self._judged(training, data, update, training.stage)
-        if training.stage == ALL:
-            training.since_best += 1
-            if _is_better(training, mean, daily):
-                training.best, training.since_best = (mean, _weights(training.agent)), 0
-        return daily
-
-    def _judged(
-        self, training: Training, data: TrainingData, update: TrainingUpdate | None, stage: str
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Note how the agent does on the validation part: mean reward, and what a stage is judged by."""
-        agent, tape = training.agent, data.validation.episodes(_EPISODE)
-        found = outcomes(tape, agent.positions(tape), agent.config.environment)
-        hosts = tape.decisions_left > 0
-        mean = float(found.reward[hosts].mean()) if hosts.any() else 0.0
-        training.evaluations.append(
-            {
-                "stage": stage,
-                **_of_update(agent, update),
-                "validation_reward": mean,
-                "validation_net": float(found.net[hosts].mean()) if hosts.any() else 0.0,
-                "validation_turnover": float(found.turnover[hosts].mean()) if hosts.any() else 0.0,
-                **{
-                    f"reward_{name.lower()}": _mean(found.reward[hosts & (tape.regime == code)])
-                    for code, name in enumerate(REGIMES)
-                },
-            }
-        )
-        judged = tape.regime == REGIMES.index(stage) if stage in REGIMES else hosts
-        daily = daily_returns(tape, np.where(judged, found.reward, 0.0))["value"].to_numpy()
-        return mean, daily
-
-
-def _is_better(training: Training, reward: float, daily: NDArray[np.float64]) -> bool:
-    """Whether a reward is the best yet, and shown to be above that of the warm-up, in spite of many looks."""
-    warm_up, curriculum = training.warm_up, training.curriculum
-    if warm_up is not None:
-        looks = curriculum.config.final_evaluations
-        if not curriculum.competence(daily - warm_up.daily, looks) > 0.0:
-            return False
-    return training.best is None or reward > training.best[0]
-
-
-def _weights(agent: RLTradingAgent) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in agent.policy.state_dict().items()}
-
-
-def _of_update(agent: RLTradingAgent, update: TrainingUpdate | None) -> dict[str, Any]:
-    if update is None:
-        return {"update": agent.learner.updates}
-    return {
-        "update": update.update,
-        "decisions": update.decisions,
-        "learning_rate": update.learning_rate,
-        "reward": update.reward,
-        "net": update.net,
-        "win_rate": update.win_rate,
-        "turnover": update.turnover,
-        "entropy": update.losses.entropy,
-        "kl": update.losses.kl,
-        "explained_variance": update.losses.explained_variance,
-    }
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    return float(values.mean()) if values.size else None

@@ -19,6 +19,7 @@ from engine.agents.ppo import PPOConfig
 from engine.agents.resume import pack_training, resume_training
 from engine.agents.trading_agents import TradingAgents, even_account
 from engine.agents.training import WARM_UP, TrainedAgent, WarmUp
+from engine.agents.validation import evaluate
 from engine.errors import NotEnoughDataError
 from engine.evaluation.improvements import Improvements
 from engine.evaluation.splits import Window
@@ -189,7 +190,7 @@ def test_only_what_is_shown_to_be_better_replaces_the_warm_up(gain: float, bette
     noise = np.random.default_rng(0).standard_normal(len(daily)) * 0.5
     weights = {name: value + 1.0 for name, value in training.agent.policy.state_dict().items()}
     training.warm_up = WarmUp(-9.0, daily - gain - (noise - noise.mean()), weights)
-    pipeline._evaluate(training, data, None)
+    evaluate(training, data, None)
     assert (training.best is not None) == better
     assert training.since_best == (0 if better else 1)
     first = next(iter(pipeline.finish(training, data).agent.policy.state_dict().items()))
