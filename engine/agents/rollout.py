@@ -75,7 +75,7 @@ class _Embeddings:
             reach = torch.arange(steps + 1, device=rows.device)
             way = torch.minimum(fresh[:, None] + reach, self.bars.last_ahead[fresh, None]).unique()
             self._add(way[~self.known[way]])
-        return self.table[rows.repeat_interleave(paths)]
+        return self.table.index_select(0, rows.repeat_interleave(paths))
 
     def _add(self, rows: Tensor) -> None:
         made = self.bars.encoded(self.policy, rows)
@@ -156,7 +156,7 @@ class Samples:
         return len(self.rows)
 
     def __getitem__(self, index: Tensor) -> Samples:
-        return Samples(*(getattr(self, f.name)[index] for f in fields(self)))
+        return Samples(*(getattr(self, f.name).index_select(0, index) for f in fields(self)))
 
     def split(self, sizes: list[int]) -> list[Samples]:
         """Cut along the first axis into parts of the given sizes, without copying."""
