@@ -35,7 +35,7 @@ class FlatGradient:
     """
 
     def __init__(self, policy: ActorCritic) -> None:
-        self.bar = _Layer(policy.bar)
+        self.bar, self.no_penalty = _Layer(policy.bar), torch.zeros((), dtype=policy.bar.weight.dtype)
         own, d_own = policy.own.weight.detach().chunk(2), _gradient(policy.own.weight).chunk(2)
         self.actor = _Network(own[0], d_own[0], _Layer(policy.actor), _Layer(policy.logits))
         self.critic = _Network(own[1], d_own[1], _Layer(policy.critic), _Layer(policy.value))
@@ -57,7 +57,7 @@ class FlatGradient:
         self.critic.backward(d_value[None], first, second, own, critic_bar)
         torch.mm(by_bar.T, seen, out=self.bar.d_weight)
         torch.sum(by_bar, 0, out=self.bar.d_bias)
-        return Evaluation(log_prob, entropy, value, value.new_zeros(()))
+        return Evaluation(log_prob, entropy, value, self.no_penalty)
 
 
 def _gradient(weight: Tensor) -> Tensor:
@@ -106,8 +106,7 @@ class _Network:
 
 def _law_slopes(log_p: Tensor, samples: Samples, surrogate: Surrogate) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probability and entropy (B,), and the loss's slopes in the logits (L, B)."""
-    log_prob, entropy = log_p.new_empty(2, log_p.shape[1])
-    d_logits = log_p.exp()
+    d_logits, log_prob, entropy = log_p.exp(), torch.empty_like(log_p[0]), torch.empty_like(log_p[0])
     _fill_slopes(
         log_p.numpy(),
         samples.action.numpy().reshape(len(entropy), -1)[:, 0],
