@@ -7,6 +7,7 @@ partition only, because the event log keeps every byte for good.
 
 # No postponed annotations here: Dagster wants the class of `context` itself, not its name.
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -129,7 +130,7 @@ def table_asset(
             kinds={"duckdb", *kinds},
             owners=[owner],
             code_version=code_version,
-            description=function.__doc__,
+            description=inspect.getdoc(function),
             pool=pool,
             partitions_def=partitions_def,
             backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,

@@ -65,6 +65,8 @@ def test_every_asset_says_what_it_is_and_who_answers_for_it() -> None:
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.description, key
+        prose = node.description.split("```")[0]
+        assert "\n    " not in prose, f"{key}: Dagster shows indented lines as code"
         assert node.owners, key
         assert node.kinds, key
         assert node.code_version, key
@@ -108,10 +110,11 @@ def test_raw_assets_have_a_freshness_policy() -> None:
             assert graph.get(key).freshness_policy is not None, key
 
 
-def test_heavy_libraries_are_not_imported_when_definitions_load() -> None:
+def test_heavy_libraries_are_not_imported_when_definitions_load_and_nobody_is_warned() -> None:
     code = "import engine_jobs.definitions, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & set(loaded.stdout.split())
+    assert not loaded.stderr
 
 
 @pytest.mark.parametrize("name", [*JOB_GROUPS, *STUDY_GROUPS, "quality_checks"])
