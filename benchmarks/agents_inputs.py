@@ -29,7 +29,7 @@ INPUTS = (
     "market_volatility_30d",
 )
 STRETCHES, EMBARGO = 4, timedelta(days=7)
-_LARGEST_MOVE = 6.0
+_LARGEST_MOVE, _DAY = 6.0, 24
 
 
 def with_inputs(rows: pl.DataFrame, train: Window, config: PipelineConfig) -> pl.DataFrame:
@@ -66,17 +66,16 @@ def market_state(rows: pl.DataFrame) -> pl.DataFrame:
         volatility=pl.col("volatility").log().mean(),
     )
     move, volatility = pl.col("move"), pl.col("volatility")
-    day = HORIZON
-    common, apart = (x.pow(2).ewm_mean(half_life=day) for x in (move, pl.col("between")))
+    common, apart = (x.pow(2).ewm_mean(half_life=_DAY) for x in (move, pl.col("between")))
     return market.sort("ts").select(
         "ts",
         "market_forecast",
         "market_forecast_slow",
         *((move.ewm_mean(half_life=bars) * bars**0.5).alias(f"market_move_{bars}") for bars in HALF_LIVES),
-        market_size=move.abs().ewm_mean(half_life=day / 2),
+        market_size=move.abs().ewm_mean(half_life=_DAY / 2),
         market_comovement=common / (apart + 1e-3),
-        market_volatility_3d=volatility - volatility.ewm_mean(half_life=3 * day),
-        market_volatility_30d=volatility - volatility.ewm_mean(half_life=30 * day),
+        market_volatility_3d=volatility - volatility.ewm_mean(half_life=3 * _DAY),
+        market_volatility_30d=volatility - volatility.ewm_mean(half_life=30 * _DAY),
     )
 
 

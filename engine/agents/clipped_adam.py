@@ -11,8 +11,8 @@ __all__ = ["ClippedAdam"]
 class ClippedAdam(torch.optim.Adam):
     """`torch.optim.Adam` of one vector, with the clipping of the gradient's norm in the same pass.
 
-    On networks of some ten thousand weights, two passes over them and the bookkeeping of an optimiser for
-    any number of tensors take twice as long as the step itself. State and groups are Adam's own.
+    On networks of some ten thousand weights, a pass to scale the gradient and the bookkeeping of an optimiser
+    for any number of tensors cost more than the step itself. State and groups are Adam's own.
 
     Parameters
     ----------
@@ -25,9 +25,11 @@ class ClippedAdam(torch.optim.Adam):
     def __init__(self, vector: nn.Parameter, lr: float, eps: float = 1e-5) -> None:
         super().__init__([vector], lr=lr, eps=eps, fused=True)
         self.vector = vector
-        zeros = (torch.zeros_like(vector), torch.zeros_like(vector))
-        first = torch.zeros((), device=vector.device)
-        self.state[vector] = dict(zip(("step", "exp_avg", "exp_avg_sq"), (first, *zeros), strict=True))
+        self.state[vector] = {
+            "step": torch.zeros((), device=vector.device),
+            "exp_avg": torch.zeros_like(vector),
+            "exp_avg_sq": torch.zeros_like(vector),
+        }
 
     @torch.no_grad()
     def step_within(self, max_gradient: float) -> Tensor:

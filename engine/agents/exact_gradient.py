@@ -144,8 +144,8 @@ def ascend(
     between = max(1, config.steps // config.looks)
     for step in range(1, config.steps + 1):
         rows = torch.from_numpy(random.choice(able, config.starts)[:, None] + ahead).to(device)
-        seen = torch.rand(config.starts, 1, bars.x.shape[1], device=device, generator=noise)
-        log_p = _laws(policy, bars, rows, seen >= config.hidden_inputs, levels, noise)
+        drawn = torch.rand(config.starts, 1, bars.x.shape[1], device=device, generator=noise)
+        log_p = _laws(policy, bars, rows, drawn >= config.hidden_inputs, levels, noise)
         cost = config.cost_share(step) * environment.cost
         reward = change_rewards(table[rows, 0], table[rows, 1], levels, cost, environment.risk_aversion)
         for group in optimizer.param_groups:
