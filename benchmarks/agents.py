@@ -31,6 +31,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -168,17 +169,15 @@ def run_seed(setup: Setup, seed: int, cache: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     began, cpu = time.time(), time.process_time()
     rows = market(setup, seed, Path(cache))
-    results, updates = [], 0
-    for train, test in windows(setup, rows):
-        found, count = contest(rows, train, test, setup.pipeline(seed))
-        results.append(found)
-        updates += count
+    contests = [contest(rows, train, test, setup.pipeline(seed)) for train, test in windows(setup, rows)]
+    results, agents = zip(*contests, strict=True)
     scores = {name: _joined([result[name] for result in results]) for name in (FULL, *RIVALS)}
     return {
         "setup": setup.fingerprint,
         "mode": setup.mode,
         "seed": seed,
-        "updates": updates,
+        "updates": sum(full.agent.learner.updates for full in agents),
+        "kept": [full.kept for full in agents],
         "wall_s": round(time.time() - began, 1),
         "cpu_s": round(time.process_time() - cpu, 1),
         "load": os.getloadavg()[0],
@@ -313,6 +312,7 @@ def main() -> None:
         "seeds": seeds,
         "wall_s": round(time.time() - began),
         "cpu_s_per_seed": round(float(np.mean([result["cpu_s"] for result in results]))),
+        "kept": Counter(kept for result in results for kept in result["kept"]),
         "updates_per_seed": round(float(np.mean([result["updates"] for result in results]))),
         "load": [load, os.getloadavg()[0]],
     }

@@ -16,6 +16,7 @@ from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.pipeline import RLTrainingPipeline
 from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.tape import MarketTape
+from engine.agents.training import TrainedAgent
 from engine.agents.training_data import learning_part
 from engine.evaluation.baselines import volatility_targeted_hold
 from engine.evaluation.improvements import Improvements
@@ -75,7 +76,7 @@ class Traded:
 
 def contest(
     rows: pl.DataFrame, train: Window, test: Window, config: PipelineConfig
-) -> tuple[dict[str, Traded], int]:
+) -> tuple[dict[str, Traded], TrainedAgent]:
     """Let everyone learn from one window and trade another.
 
     Parameters
@@ -90,13 +91,12 @@ def contest(
     Returns
     -------
     traded : dict of str to Traded
-    updates : int
-        That the full agent took.
+    full : TrainedAgent
     """
     rows = with_inputs(rows.filter(pl.col("volatility").is_not_null()), train, config)
     environment = config.agent.environment
     tape = MarketTape.from_frame(rows, ()).between(test.start, test.end)
-    positions, updates = {}, 0
+    positions, trained = {}, {}
     ppo = replace(config.agent.ppo, learning_rate=PLAIN_RATE)
     agent = replace(config.agent, ppo=ppo)
     plain = replace(config, improvements=Improvements.none(), warm_up=None, agent=agent)
@@ -108,17 +108,16 @@ def contest(
         (FULL, config, INPUTS),
     ):
         pipeline = RLTrainingPipeline(own)
-        trained = pipeline.train(rows, features=features, window=train, purge=PURGE)
-        seen = MarketTape.from_frame(rows, features, trained.data.scaler).between(test.start, test.end)
-        positions[name] = trained.agent.positions(seen)
-        updates = trained.agent.learner.updates
+        made = trained[name] = pipeline.train(rows, features=features, window=train, purge=PURGE)
+        seen = MarketTape.from_frame(rows, features, made.data.scaler).between(test.start, test.end)
+        positions[name] = made.agent.positions(seen)
     positions |= {
         TREES: forecast_positions(rows, "forecast", train, test, config),
         MARKET_TREES: forecast_positions(rows, "market_forecast", train, test, config),
         TARGETED: targeted_positions(rows, tape),
         HOLD: np.ones(len(tape)),
     }
-    return {name: Traded.of(tape, each, environment) for name, each in positions.items()}, updates
+    return {name: Traded.of(tape, each, environment) for name, each in positions.items()}, trained[FULL]
 
 
 def targeted_positions(rows: pl.DataFrame, tape: MarketTape) -> Floats:

@@ -367,12 +367,21 @@ def _figures(decisions: "pl.DataFrame") -> dict[str, Any]:
     description="Agents act in more than one way, change neither always nor never, and do not just hold.",
 )
 def not_collapsed(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Read the alarms. A market with nothing to earn makes an agent stay flat, and then two of them sound."""
+    """Read the alarms, but for those of agents that stay out because nothing was shown to pay."""
+    from engine.agents.training import STAYS_OUT
+
+    out = warehouse.frame(
+        "SELECT DISTINCT fold FROM models.agent_full WHERE metrics ->> 'kept' = ? ORDER BY fold", [STAYS_OUT]
+    )
     alarms = warehouse.frame(
         "SELECT fold, symbol, name, value, bound, meaning FROM trading.agent_health WHERE alarm ORDER BY ALL"
-    )
+    ).join(out, on="fold", how="anti", maintain_order="left")
     return dg.AssetCheckResult(
         passed=alarms.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"alarms": alarms.height, **shown_rows("what they say", alarms)},
+        metadata={
+            "alarms": alarms.height,
+            "agents that stay out": out.height,
+            **shown_rows("what they say", alarms),
+        },
     )

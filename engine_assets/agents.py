@@ -66,7 +66,7 @@ _STAGES = {
 AGENT_FULL = _STAGES["ALL"]
 TABLES = tuple(_STAGES.values())
 _PATTERN_COLUMNS = tuple(name for name in PATTERN_MEMORY.column_names if name not in PATTERN_MEMORY.key)
-_CODE_VERSION = "3"
+_CODE_VERSION = "4"
 _INPUTS = (
     *ROW_TABLES,
     "alternative.alternative_features",
@@ -192,7 +192,7 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
 
         pipeline = training_pipeline(settings)
         inputs = warehouse.versions([*_INPUTS, *earlier])
-        rows, report = [], pl.DataFrame()
+        rows, report, kept = [], pl.DataFrame(), stage
         for split in learning_folds(warehouse, settings):
             data = fold_data(context, warehouse, settings, split)
             parent = None if before is None else _stored(warehouse, before, split.number)
@@ -209,7 +209,8 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
                 reward = training.warm_up.reward
                 context.log.info("fold %s: warmed up to a reward of %.4f in validation", split.number, reward)
             agent = pipeline.finish(training, data)
-            report = agent.report
+            report, kept = agent.report, agent.kept
+            context.log.info("fold %s: the agent has %s", split.number, _origin(kept))
             rows.append(
                 {
                     **_described(agent, split, stage, inputs),
@@ -223,10 +224,25 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
         return Made(
             frame,
             pictures={"learning curves": learning_curves(report)},
-            figures={"agents": frame.height, "updates": int(report["update"].to_numpy().max())},
+            figures={
+                "agents": frame.height,
+                "updates": int(report["update"].to_numpy().max()),
+                "the newest agent has": _origin(kept),
+            },
         )
 
     return trained
+
+
+def _origin(kept: str) -> str:
+    """Say in words where the weights of a trained agent are from."""
+    from engine.agents.training import STAYS_OUT, WARM_UP
+
+    named = {
+        STAYS_OUT: "learned nothing that is shown to pay: it stays out",
+        WARM_UP: "the weights of its warm-up: no later ones are shown to be better",
+    }
+    return named.get(kept, f"weights of the stage {kept}")
 
 
 def _streaming(context: dg.AssetExecutionContext, table: Table, fold: int) -> "Progress":
@@ -275,7 +291,7 @@ def _described(
         inputs=inputs,
         features=checkpoint.features,
         parameters=checkpoint.config,
-        metrics=last,
+        metrics={**last, "kept": trained.kept},
         content=checkpoint.to_bytes(),
     )
     return {

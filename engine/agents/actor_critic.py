@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,10 @@ class ActorCritic(Policy):
     def level_law(self, embedding: Tensor, own: Tensor) -> Tensor:
         """Log-probability (B, levels) of each level."""
         return self._heads(embedding, own)[0]
+
+    def level_layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the actor's last layer."""
+        yield self.logits.weight, self.logits.bias
 
     def _first(self, embedding: Tensor, own: Tensor) -> Tensor:
         return torch.tanh(torch.addmm(embedding, own, self.own.weight.T))

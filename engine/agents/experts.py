@@ -9,7 +9,9 @@ experts' values.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -215,6 +217,12 @@ class MoEAgent(Policy):
         """Log-probability (B, levels) of each level, as the gate mixes the experts."""
         memory = torch.zeros(len(own), self.memory_size, dtype=torch.int64, device=own.device)
         return self._judge(embedding, own, memory)[0]
+
+    def level_layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each expert's last layer, without the row of its value."""
+        for expert in self.heads:
+            outputs = cast("_Head", expert).outputs
+            yield outputs.weight[: self.levels], outputs.bias[: self.levels]
 
     def _split(self, embedding: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Embeddings of the experts, and logits of the gate."""

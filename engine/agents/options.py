@@ -9,6 +9,7 @@ option runs until it ends, by a coin of probability beta, and then the policy ov
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -238,6 +239,11 @@ class HierarchicalRLAgent(Policy):
         actor = torch.tanh(self.actor(first))
         log_option = head(self.over_options, actor).log_softmax(0).T
         return torch.logsumexp(log_option[:, :, None] + self._level_laws(actor, embedding), dim=1)
+
+    def level_layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the last layer of all options, and of all their experts, in one."""
+        layer, rows = self.within_options, (-1, self.levels)
+        yield layer.weight.unflatten(0, rows), layer.bias.unflatten(0, rows)
 
     def _split(self, state: ArrayLike) -> tuple[Tensor, Tensor]:
         """Embedding and own state, one row each, of one state."""

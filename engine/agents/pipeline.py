@@ -21,7 +21,7 @@ from engine.agents.policies import policy_factory
 from engine.agents.replayed import ReplayConfig
 from engine.agents.starts import startable
 from engine.agents.tape import MarketTape
-from engine.agents.training import REPORT, WARM_UP, Progress, TrainedAgent, Training, WarmUp
+from engine.agents.training import REPORT, STAYS_OUT, WARM_UP, Progress, TrainedAgent, Training, WarmUp
 from engine.agents.training_data import TrainingData, learning_part, training_data
 from engine.agents.training_update import TrainingUpdate
 from engine.agents.validation import evaluate, judge, weights_of
@@ -110,8 +110,10 @@ class RLTrainingPipeline:
         """Train a pooled agent on with one symbol alone; None where that made it no better.
 
         It goes on from the pooled agent's best weights through the last stage, and is better if its reward on
-        the symbol's validation part is.
+        the symbol's validation part is. An agent that stays out has learned nothing that could be tuned.
         """
+        if pooled.kept == STAYS_OUT:
+            return None
         data = pooled.data
         own = replace(data, train=data.train.of_symbol(symbol), validation=data.validation.of_symbol(symbol))
         agent = RLTradingAgent.from_checkpoint(
@@ -207,13 +209,21 @@ class RLTrainingPipeline:
         return training.stage != stage
 
     def finish(self, training: Training, data: TrainingData) -> TrainedAgent:
-        """Take the weights that did best on the validation part in the last stage, or else the warm-up's."""
-        kept = None if training.best is None else training.best[1]
-        if kept is None and training.stage == ALL and training.warm_up is not None:
-            kept = training.warm_up.weights
-        if kept is not None:
-            training.agent.policy.load_state_dict(kept)
-        return TrainedAgent(training.agent, data, pl.DataFrame(training.evaluations, schema=REPORT))
+        """Take the weights that did best on the validation part in the last stage, or else the warm-up's.
+
+        Where neither is shown to earn more than staying out, the agent stays out.
+        """
+        agent, kept, warm_up = training.agent, training.stage, training.warm_up
+        if training.best is not None:
+            agent.policy.load_state_dict(training.best[1])
+        elif kept == ALL and warm_up is not None:
+            if warm_up.pays:
+                kept = WARM_UP
+                agent.policy.load_state_dict(warm_up.weights)
+            else:
+                kept = STAYS_OUT
+                agent.policy.settle(agent.config.environment.levels.index(0.0))
+        return TrainedAgent(agent, kept, data, pl.DataFrame(training.evaluations, schema=REPORT))
 
     def _start_weights(self, curriculum: CurriculumLearner, tape: MarketTape) -> NDArray[np.float64]:
         """Where episodes start: in the regimes of the stage, PANIC in part in synthetic windows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,8 @@ __all__ = ["OWN_STATE", "Decision", "Evaluation", "Policy"]
 
 OWN_STATE: tuple[str, ...] = ("position", "age", "unrealised")
 """What an account adds to the state of the market: exposure held, logarithm of its age, its open profit."""
+
+_SURE = 20.0
 
 
 @dataclass(frozen=True)
@@ -130,3 +132,15 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def level_law(self, embedding: Tensor, own: Tensor) -> Tensor:
         """Log-probability (B, levels) of each target position in B states without memory."""
+
+    @abstractmethod
+    def level_layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield weights and biases of the last layers, by level: (..., levels, D) and (..., levels)."""
+
+    @torch.no_grad()
+    def settle(self, level: int) -> None:
+        """Take one level from here on, whatever the state: all but surely, and greedily for sure."""
+        for weight, bias in self.level_layers():
+            weight.zero_()
+            bias.zero_()
+            bias[..., level] = _SURE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +19,12 @@ from engine.agents.training_data import TrainingData
 from engine.agents.training_update import TrainingUpdate
 from engine.regimes.names import REGIMES
 
-__all__ = ["REPORT", "WARM_UP", "Progress", "TrainedAgent", "Training", "WarmUp"]
+__all__ = ["REPORT", "STAYS_OUT", "WARM_UP", "Progress", "TrainedAgent", "Training", "WarmUp"]
 
 WARM_UP = "WARM_UP"
 """Name of what comes before the first stage, in reports."""
+STAYS_OUT = "STAYS_OUT"
+"""Name of holding nothing, which is what an agent does that was not shown anything better."""
 REPORT = pl.Schema(
     {
         "stage": pl.String(),
@@ -69,6 +72,22 @@ class WarmUp:
     daily: NDArray[np.float64]
     weights: dict[str, torch.Tensor]
 
+    @property
+    def pays(self) -> bool:
+        """Whether it earns more than staying out does, by more than the standard error of its mean.
+
+        Of two models whose difference is within that, the simpler is taken (the rule of one standard error;
+        Breiman, Friedman, Olshen and Stone 1984), and nothing is simpler than to hold nothing.
+        """
+        if len(self.daily) < 2:
+            return False
+        return float(self.daily.mean()) > float(self.daily.std(ddof=1)) / math.sqrt(len(self.daily))
+
+    @property
+    def to_beat(self) -> NDArray[np.float64]:
+        """Rewards, day by day, of the better of it and staying out."""
+        return self.daily if self.pays else np.zeros_like(self.daily)
+
 
 @dataclass
 class Training:
@@ -83,7 +102,7 @@ class Training:
         The best that the exact gradient led to.
     best : tuple of float and weights, or None
         Highest validation reward of the last stage and the weights that had it, of those that are shown to
-        be better than the warm-up.
+        be better than the warm-up and than staying out.
     evaluations : list of dict
         One per evaluation; see `RLTrainingPipeline.train_stage`.
     since_best : int
@@ -112,6 +131,8 @@ class TrainedAgent:
     ----------
     agent : RLTradingAgent
         With the weights that were best on the validation part.
+    kept : str
+        Where they are from: the name of a stage, `WARM_UP` or `STAYS_OUT`.
     data : TrainingData
     report : DataFrame
         One row per evaluation, with the columns of `REPORT`: of the last update before it, and on the
@@ -119,5 +140,6 @@ class TrainedAgent:
     """
 
     agent: RLTradingAgent
+    kept: str
     data: TrainingData
     report: pl.DataFrame

@@ -62,11 +62,11 @@ def judge(
 
 
 def _is_better(training: Training, reward: float, daily: NDArray[np.float64]) -> bool:
-    """Whether a reward is the best yet, and shown to be above that of the warm-up, in spite of many looks."""
+    """Whether a reward is the best yet, and shown to beat what the warm-up left, in spite of many looks."""
     warm_up, curriculum = training.warm_up, training.curriculum
     if warm_up is not None:
         looks = curriculum.config.final_evaluations
-        if not curriculum.competence(daily - warm_up.daily, looks) > 0.0:
+        if not curriculum.competence(daily - warm_up.to_beat, looks) > 0.0:
             return False
     return training.best is None or reward > training.best[0]
 

@@ -26,7 +26,7 @@ from engine.patterns.contrastive import ContrastiveConfig
 from engine.patterns.features import pattern_features, remember
 from engine.patterns.model import PatternModel, train_pattern_model
 from engine.patterns.outcomes import OUTCOME_COLUMNS
-from engine_assets.agent_decisions import CHAMPION, DECISIONS, champions
+from engine_assets.agent_decisions import CHAMPION, DECISIONS, HEALTH, champions, not_collapsed
 from engine_assets.agents import AGENT_FULL
 from engine_assets.features import LABELS
 from engine_assets.patterns import COORDINATES, PATTERN_ENCODER, PATTERN_MEMORY
@@ -254,3 +254,24 @@ def test_a_contest_is_held_once_and_a_new_challenger_pays_for_the_one_before(
     assert held.height == 2
     assert held["alpha"][1] == pytest.approx(held["alpha"][0] / 4)
     assert DECISIONS.check(decisions(warehouse, "challenger")).height > 0
+
+
+@pytest.mark.parametrize(("kept", "passed"), [("ALL", False), ("STAYS_OUT", True)])
+def test_alarms_of_an_agent_that_chose_to_stay_out_do_not_count(
+    warehouse: Warehouse, kept: str, passed: bool
+) -> None:
+    others = [
+        registered(AGENT_FULL, model_id=f"full-{k}", fold=k, metrics="{}") for k in (FOLD - 1, FOLD + 1)
+    ]
+    own = registered(AGENT_FULL, model_id="full", fold=FOLD, metrics=f'{{"kept": "{kept}"}}')
+    warehouse.replace(AGENT_FULL, pl.concat([own, *others]))
+    alarm = {"fold": FOLD, "symbol": "AAA/USDT", "name": "turnover_low", "value": 0.0, "bound": 1e-3,
+             "alarm": True, "meaning": "it never trades"}  # fmt: skip
+    calm = {**alarm, "fold": FOLD + 1, "alarm": False}
+    warehouse.replace(HEALTH, pl.DataFrame([alarm, calm], schema=HEALTH.polars_schema))
+    found = not_collapsed(warehouse)
+    assert found.passed == passed
+    assert found.metadata["alarms"].value == (0 if passed else 1)
+    assert found.metadata["agents that stay out"].value == (1 if passed else 0)
+    warehouse.replace(HEALTH, pl.DataFrame([alarm, {**alarm, "fold": FOLD + 1}], schema=HEALTH.polars_schema))
+    assert not not_collapsed(warehouse).passed, "another agent's alarm still counts"

@@ -199,6 +199,9 @@ class TinyPolicy(Policy):
     def level_law(self, embedding, own):
         raise NotImplementedError
 
+    def level_layers(self):
+        raise NotImplementedError
+
 
 def test_policies_are_explained_with_their_actions_and_memories():
     torch.manual_seed(0)

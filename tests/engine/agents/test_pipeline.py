@@ -12,13 +12,12 @@ import pytest
 from engine.agents.agent_config import AgentConfig
 from engine.agents.curriculum import CurriculumConfig
 from engine.agents.exact_gradient import ExactGradientConfig
-from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.pipeline import RLTrainingPipeline
 from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.ppo import PPOConfig
 from engine.agents.resume import pack_training, resume_training
 from engine.agents.trading_agents import TradingAgents, even_account
-from engine.agents.training import WARM_UP, TrainedAgent, WarmUp
+from engine.agents.training import STAYS_OUT, WARM_UP, TrainedAgent, WarmUp
 from engine.agents.validation import evaluate
 from engine.errors import NotEnoughDataError
 from engine.evaluation.improvements import Improvements
@@ -173,6 +172,7 @@ def test_a_warm_up_comes_before_the_first_stage_and_is_what_later_weights_must_b
     warm = trained.report.filter(pl.col("stage") == WARM_UP)["validation_reward"].to_list()
     assert training.warm_up is not None
     assert training.warm_up.reward == max(warm) > 0.1
+    assert trained.kept == (WARM_UP if training.best is None else "ALL")
     kept = training.warm_up.weights if training.best is None else training.best[1]
     for name, value in trained.agent.policy.state_dict().items():
         assert value.equal(kept[name])
@@ -180,21 +180,56 @@ def test_a_warm_up_comes_before_the_first_stage_and_is_what_later_weights_must_b
 
 @pytest.mark.parametrize(("gain", "better"), [(0.0, False), (0.05, False), (1.0, True)])
 def test_only_what_is_shown_to_be_better_replaces_the_warm_up(gain: float, better: bool) -> None:
-    pipeline = RLTrainingPipeline(config(Improvements.none()))
+    pipeline = RLTrainingPipeline(replace(config(Improvements.none()), warm_up=WARM))
     data = pipeline.prepare(market(), FEATURES, None, PURGE)
     training = pipeline.begin(data)
-    tape = data.validation.episodes(168)
-    held = training.agent.positions(tape)
-    of_days = outcomes(tape, held, training.agent.config.environment).reward
-    daily = daily_returns(tape, np.where(tape.decisions_left > 0, of_days, 0.0))["value"].to_numpy()
+    pipeline._warm_up(training, data)
+    assert training.warm_up is not None
+    daily = training.warm_up.daily
     noise = np.random.default_rng(0).standard_normal(len(daily)) * 0.5
     weights = {name: value + 1.0 for name, value in training.agent.policy.state_dict().items()}
     training.warm_up = WarmUp(-9.0, daily - gain - (noise - noise.mean()), weights)
+    assert training.warm_up.pays
     evaluate(training, data, None)
     assert (training.best is not None) == better
     assert training.since_best == (0 if better else 1)
-    first = next(iter(pipeline.finish(training, data).agent.policy.state_dict().items()))
+    trained = pipeline.finish(training, data)
+    assert trained.kept == ("ALL" if better else WARM_UP)
+    first = next(iter(trained.agent.policy.state_dict().items()))
     assert first[1].equal(weights[first[0]]) != better
+
+
+def test_a_warm_up_pays_from_one_standard_error_on() -> None:
+    noise = np.random.default_rng(0).standard_normal(100)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    for mean, pays in ((0.101, True), (0.099, False), (-0.2, False)):
+        found = WarmUp(0.0, noise + mean, {})
+        assert found.pays == pays
+        np.testing.assert_array_equal(found.to_beat, found.daily if pays else np.zeros(100))
+    assert not WarmUp(1.0, np.array([1.0]), {}).pays, "one day shows nothing"
+
+
+@pytest.mark.parametrize("improvements", [Improvements.none(), Improvements()])
+def test_an_agent_that_is_not_shown_to_earn_anything_stays_out(improvements: Improvements) -> None:
+    """What is better than the warm-up and still loses is not kept either."""
+    pipeline = RLTrainingPipeline(config(improvements))
+    data = pipeline.prepare(market(), FEATURES, None, PURGE)
+    training = pipeline.begin(data)
+    while training.stage != "ALL":
+        training.curriculum.record(np.zeros(9))
+    training.agent.policy.settle(0)
+    tape = data.validation.episodes(168)
+    assert (
+        training.agent.positions(tape)[tape.decisions_left > 0] == training.agent.config.environment.levels[0]
+    ).all()
+    worse = WarmUp(-9.0, evaluate(training, data, None) - 1.0, {})
+    training.warm_up, training.best = worse, None
+    evaluate(training, data, None)
+    trained = pipeline.finish(training, data)
+    assert trained.kept == STAYS_OUT
+    assert not trained.agent.positions(data.validation).any()
+    assert not trained.agent.positions(tape).any()
+    assert pipeline.fine_tune(trained, "AAA/USDT") is None
 
 
 def test_a_window_too_short_for_a_warm_up_begins_at_random() -> None:
@@ -206,14 +241,16 @@ def test_a_window_too_short_for_a_warm_up_begins_at_random() -> None:
     assert [row["stage"] for row in training.evaluations] == ["TREND"]
 
 
-def test_where_nothing_can_be_learned_the_warm_up_all_but_stops_trading() -> None:
+def test_where_nothing_can_be_learned_an_agent_stays_out() -> None:
     rows = market()
     order = np.random.default_rng(1).permutation(rows.height)
     rows = rows.with_columns(rows["lead"][order].alias("lead"))
     cool = replace(config(Improvements.none()), warm_up=WARM)
     trained = RLTrainingPipeline(cool).train(rows, features=FEATURES, purge=PURGE)
     kept = trained.report.filter(pl.col("stage") == WARM_UP).sort("validation_reward")[-1]
-    assert kept["validation_turnover"].item() < 0.02
+    assert kept["validation_turnover"].item() < 0.02, "the warm-up all but stops trading"
+    assert trained.kept == STAYS_OUT
+    assert not trained.agent.positions(trained.data.validation).any()
 
 
 def test_without_the_curriculum_all_is_trained_from_the_start_and_as_long() -> None:
