@@ -62,7 +62,7 @@ class ExactGradientConfig:
     steps: int = 480
     starts: int = 32
     bars: int = 96
-    learning_rate: float = 5e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     max_gradient: float = 0.5
     hidden_inputs: float = 0.3

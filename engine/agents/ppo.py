@@ -246,11 +246,13 @@ def _minibatches(
     fresh: int, replayed: int, steps: int, generator: torch.Generator
 ) -> tuple[Tensor, list[int]]:
     """Order of all samples and sizes of the minibatches; each has its even part of the replayed ones."""
-    parts = [torch.randperm(fresh, generator=generator).tensor_split(steps)]
+    order = torch.randperm(fresh, generator=generator)
+    minibatches = list(order.tensor_split(steps))
     if replayed:
-        parts.append((fresh + torch.randperm(replayed, generator=generator)).tensor_split(steps))
-    minibatches = [torch.cat(part) for part in zip(*parts, strict=True)]
-    return torch.cat(minibatches), [len(minibatch) for minibatch in minibatches]
+        parts = (fresh + torch.randperm(replayed, generator=generator)).tensor_split(steps)
+        minibatches = [torch.cat(pair) for pair in zip(minibatches, parts, strict=True)]
+        order = torch.cat(minibatches)
+    return order, [len(minibatch) for minibatch in minibatches]
 
 
 def _with_advantage(samples: Samples, advantage: Tensor) -> Samples:

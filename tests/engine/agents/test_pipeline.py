@@ -199,10 +199,10 @@ def test_only_what_is_shown_to_be_better_replaces_the_warm_up(gain: float, bette
     assert first[1].equal(weights[first[0]]) != better
 
 
-def test_a_warm_up_pays_from_one_standard_error_on() -> None:
+def test_a_warm_up_pays_from_half_a_standard_error_on() -> None:
     noise = np.random.default_rng(0).standard_normal(100)
     noise = (noise - noise.mean()) / noise.std(ddof=1)
-    for mean, pays in ((0.101, True), (0.099, False), (-0.2, False)):
+    for mean, pays in ((0.051, True), (0.049, False), (-0.2, False)):
         found = WarmUp(0.0, noise + mean, {})
         assert found.pays == pays
         np.testing.assert_array_equal(found.to_beat, found.daily if pays else np.zeros(100))
