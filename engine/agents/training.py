@@ -76,7 +76,7 @@ class WarmUp:
 
     @property
     def pays(self) -> bool:
-        """Whether it earns more than staying out, by more than being the best of several looks flatters it."""
+        """Whether it earns more than staying out, by more than the best of several looks is flattered."""
         if len(self.daily) < 2:
             return False
         error = float(self.daily.std(ddof=1)) / math.sqrt(len(self.daily))
