@@ -367,7 +367,7 @@ def _figures(decisions: "pl.DataFrame") -> dict[str, Any]:
     description="Agents act in more than one way, change neither always nor never, and do not just hold.",
 )
 def not_collapsed(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Read the alarms, but for those of agents that stay out because nothing was shown to pay."""
+    """Read the alarms, but for those of agents that stay out because nothing pays."""
     from engine.agents.training import STAYS_OUT
 
     out = warehouse.frame(

@@ -239,7 +239,7 @@ def _origin(kept: str) -> str:
     from engine.agents.training import STAYS_OUT, WARM_UP
 
     named = {
-        STAYS_OUT: "learned nothing that is shown to pay: it stays out",
+        STAYS_OUT: "learned nothing that pays: it stays out",
         WARM_UP: "the weights of its warm-up: no later ones are shown to be better",
     }
     return named.get(kept, f"weights of the stage {kept}")

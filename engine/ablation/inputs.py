@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from engine.ablation.setup import VALIDATION_SHARE
 from engine.ablation.world import ALTERNATIVE, FEAR_GREED, PATTERNS, World
-from engine.agents.pipeline_config import PipelineConfig
 from engine.agents.training_data import learning_part, published_features
 from engine.evaluation.improvements import Improvements
 from engine.features.catalogue import CATALOGUE
@@ -37,6 +37,4 @@ def agent_features(world: World, on: Improvements) -> tuple[str, ...]:
     chosen = world.kept if published else world.kept_of_market
     names = chosen if on.shap_pruning else CATALOGUE.columns
     seen = [name for name in (*names, *PATTERNS) if name not in hidden(on)]
-    return published_features(
-        world.rows, seen, learning_part(world.split.train, PipelineConfig.validation_share)
-    )
+    return published_features(world.rows, seen, learning_part(world.split.train, VALIDATION_SHARE))

@@ -17,12 +17,14 @@ from engine.errors import NotEnoughDataError
 from engine.evaluation.improvements import Improvements
 from engine.evaluation.splits import Split, Window
 
-__all__ = ["BAR", "CODE_VERSION", "AblationSetup"]
+__all__ = ["BAR", "CODE_VERSION", "VALIDATION_SHARE", "AblationSetup"]
 
 BAR = timedelta(hours=1)
 """Bars that the features are meant for."""
 CODE_VERSION = "1"
 """Raised by hand when a world, an agent or a cell would come out otherwise; older ones are then not used."""
+VALIDATION_SHARE = 0.2
+"""Share of the training window, at its end, by which an agent is judged."""
 _WARMUP_DAYS = 52
 """Before the training window: what the regimes and the longest feature need."""
 
@@ -130,6 +132,7 @@ class AblationSetup:
             warm_up=None,
             updates_per_evaluation=self.updates_per_evaluation,
             patience=evaluations,
+            validation_share=VALIDATION_SHARE,
         )
 
     @property

@@ -211,7 +211,7 @@ class RLTrainingPipeline:
     def finish(self, training: Training, data: TrainingData) -> TrainedAgent:
         """Take the weights that did best on the validation part in the last stage, or else the warm-up's.
 
-        Where neither is shown to earn more than staying out, the agent stays out.
+        Where neither earns more than staying out does, the agent stays out.
         """
         agent, kept, warm_up = training.agent, training.stage, training.warm_up
         if training.best is not None:

@@ -58,7 +58,7 @@ class PipelineConfig:
     updates_per_evaluation: int = 5
     fine_tune_evaluations: int = 2
     patience: int = 4
-    validation_share: float = 0.2
+    validation_share: float = 0.3
     synthetic_share: float = 0.2
 
     def __post_init__(self) -> None:

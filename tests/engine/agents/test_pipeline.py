@@ -188,8 +188,7 @@ def test_only_what_is_shown_to_be_better_replaces_the_warm_up(gain: float, bette
     daily = training.warm_up.daily
     noise = np.random.default_rng(0).standard_normal(len(daily)) * 0.5
     weights = {name: value + 1.0 for name, value in training.agent.policy.state_dict().items()}
-    training.warm_up = WarmUp(-9.0, daily - gain - (noise - noise.mean()), weights)
-    assert training.warm_up.pays
+    training.warm_up = WarmUp(0.1, daily - gain - (noise - noise.mean()), weights)
     evaluate(training, data, None)
     assert (training.best is not None) == better
     assert training.since_best == (0 if better else 1)
@@ -199,18 +198,8 @@ def test_only_what_is_shown_to_be_better_replaces_the_warm_up(gain: float, bette
     assert first[1].equal(weights[first[0]]) != better
 
 
-def test_a_warm_up_pays_from_half_a_standard_error_on() -> None:
-    noise = np.random.default_rng(0).standard_normal(100)
-    noise = (noise - noise.mean()) / noise.std(ddof=1)
-    for mean, pays in ((0.051, True), (0.049, False), (-0.2, False)):
-        found = WarmUp(0.0, noise + mean, {})
-        assert found.pays == pays
-        np.testing.assert_array_equal(found.to_beat, found.daily if pays else np.zeros(100))
-    assert not WarmUp(1.0, np.array([1.0]), {}).pays, "one day shows nothing"
-
-
 @pytest.mark.parametrize("improvements", [Improvements.none(), Improvements()])
-def test_an_agent_that_is_not_shown_to_earn_anything_stays_out(improvements: Improvements) -> None:
+def test_an_agent_that_earns_nothing_stays_out(improvements: Improvements) -> None:
     """What is better than the warm-up and still loses is not kept either."""
     pipeline = RLTrainingPipeline(config(improvements))
     data = pipeline.prepare(market(), FEATURES, None, PURGE)
@@ -225,6 +214,7 @@ def test_an_agent_that_is_not_shown_to_earn_anything_stays_out(improvements: Imp
     worse = WarmUp(-9.0, evaluate(training, data, None) - 1.0, {})
     training.warm_up, training.best = worse, None
     evaluate(training, data, None)
+    assert training.evaluations[-1]["validation_reward"] > worse.reward
     trained = pipeline.finish(training, data)
     assert trained.kept == STAYS_OUT
     assert not trained.agent.positions(data.validation).any()
