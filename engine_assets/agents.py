@@ -182,7 +182,7 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
         """Train the agents of the newest folds through this stage of their curriculum.
 
         Each goes on from where the stage before stopped, with its optimiser, its replay and its schedule.
-        Only the training window is seen; its last fifth tells when the stage is mastered and, in the last
+        Only the training window is seen; its end tells when the stage is mastered and, in the last
         stage, which weights to keep and when to stop.
         """
         import polars as pl

@@ -30,6 +30,7 @@ from engine_assets.agent_decisions import CHAMPION, DECISIONS, HEALTH, champions
 from engine_assets.agents import AGENT_FULL
 from engine_assets.features import LABELS
 from engine_assets.patterns import COORDINATES, PATTERN_ENCODER, PATTERN_MEMORY
+from engine_assets.trade_explanations import trade_explanations
 from engine_assets.windows import SPLITS
 from resources.settings import Settings
 from resources.table import Column, SqlType, Table
@@ -275,3 +276,23 @@ def test_alarms_of_an_agent_that_chose_to_stay_out_do_not_count(
     assert found.metadata["agents that stay out"].value == (1 if passed else 0)
     warehouse.replace(HEALTH, pl.DataFrame([alarm, {**alarm, "fold": FOLD + 1}], schema=HEALTH.polars_schema))
     assert not not_collapsed(warehouse).passed, "another agent's alarm still counts"
+
+
+def test_every_change_of_position_in_the_test_window_is_explained(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    contested(warehouse, tmp_path)
+    resources = {"warehouse": warehouse, "settings": Settings(reports=tmp_path / "reports")}
+    assert dg.materialize([trade_explanations], resources=resources).success
+    walked = decisions(warehouse, "challenger").with_columns(
+        position_before=pl.col("position").shift(1, fill_value=0.0).over("symbol")
+    )
+    changed = walked.filter((pl.col("part") == "test") & (pl.col("position") != pl.col("position_before")))
+    found = warehouse.frame("FROM trading.trade_explanations ORDER BY symbol, ts, rank")
+    trade = ["symbol", "ts", "position_before", "position"]
+    assert changed.height > 10
+    assert found.select(trade).unique(maintain_order=True).equals(changed.select(trade))
+    for _, features in found.group_by("symbol", "ts"):
+        assert features["rank"].to_list() == list(range(1, 11))
+        assert features["value"].abs().is_sorted(descending=True)
+        assert 0.0 < features["share"].sum() <= 1.0 + 1e-9

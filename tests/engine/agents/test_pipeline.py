@@ -102,7 +102,7 @@ def test_the_weights_kept_are_the_best_of_the_last_stage(trained: TrainedAgent) 
 def test_nothing_beyond_the_window_is_seen() -> None:
     """Another future, the same agent; a window that reaches into it is another agent."""
     rows = market()
-    cut = START + timedelta(hours=1_200)
+    cut = START + timedelta(hours=1_000)
     other = rows.with_columns(
         pl.when(pl.col("ts") >= cut).then(-pl.col("lead")).otherwise("lead").alias("lead"),
         pl.when(pl.col("ts") >= cut).then(pl.col("open") * 3).otherwise("open").alias("open"),
@@ -115,7 +115,7 @@ def test_nothing_beyond_the_window_is_seen() -> None:
         return made.agent.checkpoint(scaler=made.data.scaler).to_bytes()
 
     assert weights(rows, cut) == weights(other, cut)
-    later = cut + timedelta(hours=400)
+    later = cut + timedelta(hours=600)
     assert weights(rows, later) != weights(other, later)
 
 
