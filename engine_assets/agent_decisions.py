@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from engine_assets.agent_rows import ROW_TABLES, agent_rows
-from engine_assets.agents import AGENT_FULL, with_patterns
+from engine_assets.agents import AGENT_FULL, folds_staying_out, with_patterns
 from engine_assets.evidence import ATTEMPTS
 from engine_assets.patterns import PATTERN_ENCODER, PATTERN_MEMORY, looked_up, pattern_encoder_bytes
 from engine_assets.table_asset import (
@@ -93,7 +93,7 @@ DECISIONS = Table(
 HEALTH = Table(
     "trading",
     "agent_health",
-    "Signs that an agent has collapsed, in its decisions in the test window.",
+    "Signs that an agent has collapsed, in its decisions in the test window; none of agents that stay out.",
     (
         Column("fold", "BIGINT", "Walk-forward fold."),
         Column("symbol", "VARCHAR", "Pair."),
@@ -107,7 +107,7 @@ HEALTH = Table(
 )
 TABLES = (CHAMPION, DECISIONS, HEALTH)
 _SUBJECT = "champion agent"
-_CODE_VERSION = "2"
+_CODE_VERSION = "3"
 _INPUTS = (
     *ROW_TABLES,
     "features.labels",
@@ -174,7 +174,9 @@ def champions(
             role: [one.between(split.test.start, split.test.end) for one in tapes]
             for role, (_, tapes) in roles.items()
         }
-        judged = pl.concat([HEALTH.empty(), *_health(tested[CHALLENGER_ROLE], split)])
+        # An agent that stays out has not collapsed: it was found to have nothing better to do.
+        acting = [] if split.number in folds_staying_out(warehouse) else tested[CHALLENGER_ROLE]
+        judged = pl.concat([HEALTH.empty(), *_health(acting, split)])
         decided += described.values()
         health.append(judged)
         facts = {
@@ -367,21 +369,16 @@ def _figures(decisions: "pl.DataFrame") -> dict[str, Any]:
     description="Agents act in more than one way, change neither always nor never, and do not just hold.",
 )
 def not_collapsed(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Read the alarms, but for those of agents that stay out because nothing pays."""
-    from engine.agents.training import STAYS_OUT
-
-    out = warehouse.frame(
-        "SELECT DISTINCT fold FROM models.agent_full WHERE metrics ->> 'kept' = ? ORDER BY fold", [STAYS_OUT]
-    )
+    """Read the alarms; agents that stay out because nothing pays have none."""
     alarms = warehouse.frame(
         "SELECT fold, symbol, name, value, bound, meaning FROM trading.agent_health WHERE alarm ORDER BY ALL"
-    ).join(out, on="fold", how="anti", maintain_order="left")
+    )
     return dg.AssetCheckResult(
         passed=alarms.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
             "alarms": alarms.height,
-            "agents that stay out": out.height,
+            "folds that stay out": len(folds_staying_out(warehouse)),
             **shown_rows("what they say", alarms),
         },
     )

@@ -32,6 +32,7 @@ __all__ = [
     "agent_assets",
     "agent_features",
     "fold_data",
+    "folds_staying_out",
     "training_pipeline",
 ]
 
@@ -118,6 +119,14 @@ def agent_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
     """
     kept = tuple(name for name in kept_features(warehouse, fold) if name not in REGIME_COLUMNS)
     return (*kept, *_PATTERN_COLUMNS)
+
+
+def folds_staying_out(warehouse: Warehouse) -> frozenset[int]:
+    """Folds whose agents stay out of the market, as their training found nothing that pays."""
+    from engine.agents.training import STAYS_OUT
+
+    kept = "SELECT fold FROM models.agent_full WHERE symbol IS NULL AND (metrics ->> 'kept') = ?"
+    return frozenset(warehouse.frame(kept, [STAYS_OUT])["fold"])
 
 
 def with_patterns(warehouse: Warehouse, fold: int, rows: "pl.DataFrame") -> "pl.DataFrame":

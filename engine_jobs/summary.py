@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table as Grid
 
+from engine_assets.agents import folds_staying_out
 from resources.settings import Settings
 from resources.warehouse import Warehouse
 
@@ -172,7 +173,7 @@ def _agents(warehouse: Warehouse) -> Section:
         "SELECT fold, string_agg(symbol || ': ' || meaning, chr(10) ORDER BY symbol, name) AS said "
         "FROM trading.agent_health WHERE alarm GROUP BY fold"
     )
-    said = dict(alarms.iter_rows())
+    said = dict.fromkeys(folds_staying_out(warehouse), "stays out: nothing pays") | dict(alarms.iter_rows())
     lines = []
     for fold, start, end, p_value, alpha, promoted, reigning in contests.iter_rows():
         answer = "new champion" if promoted else "the champion stays" if reigning else "no champion"

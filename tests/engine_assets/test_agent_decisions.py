@@ -26,7 +26,7 @@ from engine.patterns.contrastive import ContrastiveConfig
 from engine.patterns.features import pattern_features, remember
 from engine.patterns.model import PatternModel, train_pattern_model
 from engine.patterns.outcomes import OUTCOME_COLUMNS
-from engine_assets.agent_decisions import CHAMPION, DECISIONS, HEALTH, champions, not_collapsed
+from engine_assets.agent_decisions import CHAMPION, DECISIONS, champions, not_collapsed
 from engine_assets.agents import AGENT_FULL
 from engine_assets.features import LABELS
 from engine_assets.patterns import COORDINATES, PATTERN_ENCODER, PATTERN_MEMORY
@@ -160,7 +160,7 @@ def warehouse(
     made.replace(PATTERN_ENCODER, registered(PATTERN_ENCODER, fold=FOLD, content=encoders[1].to_bytes()))
     made.replace(PATTERN_MEMORY, typed(PATTERN_MEMORY, looks[1].with_columns(fold=pl.lit(FOLD))))
     challenger = agents(market, 2).pooled
-    made.replace(AGENT_FULL, registered(AGENT_FULL, fold=FOLD, content=challenger.to_bytes()))
+    made.replace(AGENT_FULL, registered(AGENT_FULL, fold=FOLD, content=challenger.to_bytes(), metrics="{}"))
     return made
 
 
@@ -249,7 +249,7 @@ def test_a_contest_is_held_once_and_a_new_challenger_pays_for_the_one_before(
     assert warehouse.frame("FROM models.champion_agent").equals(first)
     assert decisions(warehouse, "champion").is_empty(), "plain holding was not beaten"
     another = agents(market, 5).pooled.to_bytes()
-    warehouse.replace(AGENT_FULL, registered(AGENT_FULL, fold=FOLD, content=another))
+    warehouse.replace(AGENT_FULL, registered(AGENT_FULL, fold=FOLD, content=another, metrics="{}"))
     contested(warehouse, tmp_path)
     held = warehouse.frame("FROM models.champion_agent ORDER BY number")
     assert held.height == 2
@@ -257,25 +257,23 @@ def test_a_contest_is_held_once_and_a_new_challenger_pays_for_the_one_before(
     assert DECISIONS.check(decisions(warehouse, "challenger")).height > 0
 
 
-@pytest.mark.parametrize(("kept", "passed"), [("ALL", False), ("STAYS_OUT", True)])
-def test_alarms_of_an_agent_that_chose_to_stay_out_do_not_count(
-    warehouse: Warehouse, kept: str, passed: bool
+@pytest.mark.parametrize("kept", ["ALL", "STAYS_OUT"])
+def test_an_agent_that_chose_to_stay_out_raises_no_alarm(
+    warehouse: Warehouse, tmp_path: Path, market: dict[str, pl.DataFrame], kept: str
 ) -> None:
-    others = [
-        registered(AGENT_FULL, model_id=f"full-{k}", fold=k, metrics="{}") for k in (FOLD - 1, FOLD + 1)
-    ]
-    own = registered(AGENT_FULL, model_id="full", fold=FOLD, metrics=f'{{"kept": "{kept}"}}')
-    warehouse.replace(AGENT_FULL, pl.concat([own, *others]))
-    alarm = {"fold": FOLD, "symbol": "AAA/USDT", "name": "turnover_low", "value": 0.0, "bound": 1e-3,
-             "alarm": True, "meaning": "it never trades"}  # fmt: skip
-    calm = {**alarm, "fold": FOLD + 1, "alarm": False}
-    warehouse.replace(HEALTH, pl.DataFrame([alarm, calm], schema=HEALTH.polars_schema))
+    agent = RLTradingAgent.from_checkpoint(agents(market, 2).pooled)
+    agent.policy.settle(LEVELS.index(0.0))
+    scaler = agents(market, 2).pooled.scaler
+    content = agent.checkpoint(scaler=scaler, schema=SCHEMA_HASH).to_bytes()
+    metrics = f'{{"kept": "{kept}"}}'
+    warehouse.replace(AGENT_FULL, registered(AGENT_FULL, fold=FOLD, content=content, metrics=metrics))
+    contested(warehouse, tmp_path)
+    assert decisions(warehouse, "challenger")["position"].unique().to_list() == [0.0]
     found = not_collapsed(warehouse)
-    assert found.passed == passed
-    assert found.metadata["alarms"].value == (0 if passed else 1)
-    assert found.metadata["agents that stay out"].value == (1 if passed else 0)
-    warehouse.replace(HEALTH, pl.DataFrame([alarm, {**alarm, "fold": FOLD + 1}], schema=HEALTH.polars_schema))
-    assert not not_collapsed(warehouse).passed, "another agent's alarm still counts"
+    assert found.passed == (kept == "STAYS_OUT")
+    assert found.metadata["folds that stay out"].value == (1 if found.passed else 0)
+    alarms = warehouse.frame("SELECT DISTINCT name FROM trading.agent_health WHERE alarm")["name"].to_list()
+    assert ("turnover_low" in alarms) == (not found.passed)
 
 
 def test_every_change_of_position_in_the_test_window_is_explained(

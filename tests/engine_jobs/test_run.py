@@ -178,7 +178,7 @@ def test_agents_decide_on_bars_after_their_training_and_say_why(
     staying_out = """
         SELECT max(abs(d.position)) AS held
         FROM trading.agent_decisions AS d JOIN models.agent_full AS f USING (fold)
-        WHERE d.role = 'challenger' AND f.symbol IS NULL AND f.metrics ->> 'kept' = 'STAYS_OUT'
+        WHERE d.role = 'challenger' AND f.symbol IS NULL AND (f.metrics ->> 'kept') = 'STAYS_OUT'
     """
     assert (warehouse.frame(staying_out)["held"][0] or 0.0) == 0.0
     explained = "SELECT count(DISTINCT (fold, symbol, ts)) FROM trading.trade_explanations"
