@@ -217,17 +217,18 @@ def _stage_asset(stage: str, before: str | None) -> dg.AssetsDefinition:
             if before is None and training.warm_up is not None:
                 reward = training.warm_up.reward
                 context.log.info("fold %s: warmed up to a reward of %.4f in validation", split.number, reward)
-            agent = pipeline.finish(training, data)
+            last = stage == "ALL"
+            agent = pipeline.finish(training, data) if last else pipeline.so_far(training, data, stage)
             report, kept = agent.report, agent.kept
             context.log.info("fold %s: the agent has %s", split.number, _origin(kept))
             rows.append(
                 {
                     **_described(agent, split, stage, inputs),
                     "parent": None if parent is None else parent["content_hash"],
-                    "training": None if stage == "ALL" else pack_training(training),
+                    "training": None if last else pack_training(training),
                 }
             )
-            if stage == "ALL" and settings.work.agent_tuning_evaluations:
+            if last and settings.work.agent_tuning_evaluations:
                 rows += _fine_tuned(context, pipeline, agent, split, inputs)
         frame = pl.DataFrame(rows, schema=table.polars_schema)
         return Made(

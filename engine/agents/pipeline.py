@@ -208,22 +208,26 @@ class RLTrainingPipeline:
             over = changed or training.curriculum.finished or given_up
         return training.stage != stage
 
+    def so_far(self, training: Training, data: TrainingData, stage: str) -> TrainedAgent:
+        """Take the agent as a stage leaves it; the training goes on from there."""
+        report = pl.DataFrame(training.evaluations, schema=REPORT)
+        return TrainedAgent(training.agent, stage, data, report)
+
     def finish(self, training: Training, data: TrainingData) -> TrainedAgent:
         """Take the weights that did best on the validation part in the last stage, or else the warm-up's.
 
         Where neither earns more than staying out does, the agent stays out.
         """
-        agent, kept, warm_up = training.agent, training.stage, training.warm_up
+        policy, warm_up, kept = training.agent.policy, training.warm_up, training.stage
         if training.best is not None:
-            agent.policy.load_state_dict(training.best[1])
-        elif kept == ALL and warm_up is not None:
-            if warm_up.pays:
-                kept = WARM_UP
-                agent.policy.load_state_dict(warm_up.weights)
-            else:
-                kept = STAYS_OUT
-                agent.policy.settle(agent.config.environment.levels.index(0.0))
-        return TrainedAgent(agent, kept, data, pl.DataFrame(training.evaluations, schema=REPORT))
+            policy.load_state_dict(training.best[1])
+        elif warm_up is not None and warm_up.pays:
+            kept = WARM_UP
+            policy.load_state_dict(warm_up.weights)
+        elif warm_up is not None:
+            kept = STAYS_OUT
+            policy.settle(training.agent.config.environment.levels.index(0.0))
+        return self.so_far(training, data, kept)
 
     def _start_weights(self, curriculum: CurriculumLearner, tape: MarketTape) -> NDArray[np.float64]:
         """Where episodes start: in the regimes of the stage, PANIC in part in synthetic windows."""

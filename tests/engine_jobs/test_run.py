@@ -153,13 +153,16 @@ def test_agents_decide_on_bars_after_their_training_and_say_why(
 ) -> None:
     stages = warehouse.frame(
         """
-        SELECT t.content_hash = r.parent AND r.content_hash = p.parent AND p.content_hash = f.parent AS linked
+        SELECT
+            t.content_hash = r.parent AND r.content_hash = p.parent AND p.content_hash = f.parent AS linked,
+            [x ->> 'kept' FOR x IN [t.metrics, r.metrics, p.metrics]] = ['TREND', 'RANGE', 'PANIC'] AS own
         FROM models.agent_trend AS t JOIN models.agent_range AS r USING (fold)
         JOIN models.agent_panic AS p USING (fold) JOIN models.agent_full AS f USING (fold)
         WHERE t.parent IS NULL AND f.symbol IS NULL
         """
     )
     assert stages["linked"].all()
+    assert stages["own"].all(), "each stage keeps the weights with which the next goes on"
     assert stages.height > 0
     early = """
         SELECT count(*) FROM trading.agent_decisions AS d JOIN models.splits AS s USING (fold)

@@ -147,7 +147,10 @@ def test_stages_as_steps_apart_give_the_same_agent(
     more = True
     while more:
         training = resume_training(pipeline, data, content)
+        stage = training.stage
         more = pipeline.train_stage(training, data)
+        left = pipeline.so_far(training, data, stage)
+        assert left.kept == stage
         content = pack_training(training)
     first, second = (pipeline.finish(t, data) for t in (whole, training))
     assert first.agent.checkpoint().to_bytes() == second.agent.checkpoint().to_bytes()
