@@ -43,7 +43,7 @@ class FlatGradient:
     @torch.no_grad()
     def __call__(self, bars: Bars, samples: Samples, surrogate: Surrogate) -> Evaluation:
         """Set the weights' gradient to the loss's; returns what the policy makes of the samples."""
-        seen, own = bars.joined.index_select(0, samples.rows), samples.own.flatten(0, 1)
+        seen, own = bars.joined_at(samples.rows), samples.own.flatten(0, 1)
         by_bar = torch.addmm(self.bar.bias, seen, self.bar.weight.T)
         actor_bar, critic_bar = by_bar.chunk(2, dim=1)
         # One network after the other: the values of both would not stay in a core's cache.

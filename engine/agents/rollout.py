@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,10 +44,13 @@ class Bars:
         """Features and regime probabilities of some rows (M,)."""
         return self.x.index_select(0, rows), self.p_regime.index_select(0, rows)
 
-    @cached_property
-    def joined(self) -> Tensor:
-        """Features and, beside them, regime probabilities, shape (N, F + 3)."""
-        return torch.cat((self.x, self.p_regime), dim=1)
+    def joined_at(self, rows: Tensor) -> Tensor:
+        """Return features and, beside them, regime probabilities of some rows, shape (M, F + 3)."""
+        width = self.x.shape[1]
+        seen = self.x.new_empty(len(rows), width + self.p_regime.shape[1])
+        torch.index_select(self.x, 0, rows, out=seen[:, :width])
+        torch.index_select(self.p_regime, 0, rows, out=seen[:, width:])
+        return seen
 
     def encoded(self, policy: Policy, rows: Tensor) -> Tensor:
         """Embed the bars of some rows (M,), shape (M, D)."""
