@@ -143,6 +143,7 @@ def champions(
     )
     contests, decided, health = [CHAMPION.empty()], [DECISIONS.empty()], [HEALTH.empty()]
     facts: dict[Table, dict[str, Any]] = {}
+    staying_out = folds_staying_out(warehouse)
     for split in learning_folds(warehouse, settings):
         rows = agent_rows(warehouse, settings, split.calibrate.start, split.test.end)
         challenger = _Side(
@@ -175,7 +176,7 @@ def champions(
             for role, (_, tapes) in roles.items()
         }
         # An agent that stays out has not collapsed: it was found to have nothing better to do.
-        acting = [] if split.number in folds_staying_out(warehouse) else tested[CHALLENGER_ROLE]
+        acting = [] if split.number in staying_out else tested[CHALLENGER_ROLE]
         judged = pl.concat([HEALTH.empty(), *_health(acting, split)])
         decided += described.values()
         health.append(judged)

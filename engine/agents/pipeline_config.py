@@ -31,7 +31,8 @@ class PipelineConfig:
     learning_rate : LearningRateConfig
     warm_up : ExactGradientConfig, optional
         Ascent on the exact expected reward before the first stage; None begins with weights at random. What
-        the stages make of it is kept if it is shown to be better on the validation part.
+        the stages make of it is kept if it is shown to be better on the validation part; where neither earns
+        anything there, the agent stays out.
     updates_per_evaluation : int
         Updates between two looks at the validation part.
     fine_tune_evaluations : int
