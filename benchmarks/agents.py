@@ -9,9 +9,9 @@ beside the interval over trainings stands one over blocks of days, of the mean a
 Everyone is settled by the environment's rules at 6 basis points a fill, with funding.
 
 - ``full agent``: `RLTrainingPipeline` with its default config: a warm-up by the exact gradient, then experts,
-  options, curriculum, replay and scheduled learning rate. Its inputs are what boosted trees expect of the
-  next day, as a mean over the symbols, the recent moves and volatility that the symbols have in common
-  (`benchmarks.agents_inputs`), and the regimes' probabilities; patterns and synthetic windows are left out.
+  options, curriculum, replay and scheduled learning rate. Its inputs are those of the nightly job
+  (`benchmarks.agents_inputs`): the strongest features, what followed the windows of the past that look alike,
+  how the market as a whole stands, and the regimes' probabilities. Synthetic windows are left out.
 - ``plain PPO``: the same pipeline with warm-up and all improvements off, as many updates at the constant
   learning rate that suits it, on the catalogue's features.
 - ``plain PPO on the same inputs``: which tells the two kinds of difference apart.
@@ -45,7 +45,7 @@ import polars as pl
 import torch
 
 from benchmarks.agents_contest import FULL, PURGE, RIVALS, Traded, contest
-from benchmarks.agents_inputs import BAR
+from benchmarks.agents_inputs import BAR, RECIPE
 from engine.agents.market_rows import market_rows, simulated_market_rows
 from engine.agents.pipeline_config import PipelineConfig
 from engine.evaluation.metrics import paired_intervals
@@ -93,8 +93,8 @@ class Setup:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the setup, the simulator and the pipeline's defaults."""
-        parts = (asdict(self), VERSION, asdict(self.pipeline(0)))
+        """Identifies the setup, the simulator, the pipeline's defaults and what agents look at."""
+        parts = (asdict(self), VERSION, asdict(self.pipeline(0)), RECIPE)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.agents_inputs import BAR, HORIZON, INPUTS, with_inputs
+from benchmarks.agents_inputs import BAR, HORIZON, with_inputs
 from engine.agents.environment import EnvironmentConfig
 from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.pipeline import RLTrainingPipeline
@@ -93,7 +93,8 @@ def contest(
     traded : dict of str to Traded
     full : TrainedAgent
     """
-    rows = with_inputs(rows.filter(pl.col("volatility").is_not_null()), train, config)
+    rows = rows.filter(pl.col("volatility").is_not_null() & Window(train.start, test.end).mask())
+    rows, inputs = with_inputs(rows, train, config.validation_share, config.agent.seed)
     environment = config.agent.environment
     tape = MarketTape.from_frame(rows, ()).between(test.start, test.end)
     positions, trained = {}, {}
@@ -104,8 +105,8 @@ def contest(
     catalogue = [name for name in CATALOGUE.columns if learned[name].is_not_null().any()]
     for name, own, features in (
         (PLAIN, plain, catalogue),
-        (INFORMED, plain, INPUTS),
-        (FULL, config, INPUTS),
+        (INFORMED, plain, inputs),
+        (FULL, config, inputs),
     ):
         pipeline = RLTrainingPipeline(own)
         made = trained[name] = pipeline.train(rows, features=features, window=train, purge=PURGE)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from engine_assets.agent_inputs import FOLD_TABLES, with_fold_inputs, with_market_state
 from engine_assets.agent_rows import ROW_TABLES, agent_rows
-from engine_assets.agents import AGENT_FULL, folds_staying_out, with_patterns
+from engine_assets.agents import AGENT_FULL, folds_staying_out
 from engine_assets.evidence import ATTEMPTS
-from engine_assets.patterns import PATTERN_ENCODER, PATTERN_MEMORY, looked_up, pattern_encoder_bytes
+from engine_assets.patterns import PATTERN_ENCODER, looked_up, pattern_encoder_bytes
 from engine_assets.table_asset import (
     asset_key,
     picture,
@@ -107,12 +108,12 @@ HEALTH = Table(
 )
 TABLES = (CHAMPION, DECISIONS, HEALTH)
 _SUBJECT = "champion agent"
-_CODE_VERSION = "3"
+_CODE_VERSION = "4"
 _INPUTS = (
     *ROW_TABLES,
     "features.labels",
     PATTERN_ENCODER.full_name,
-    PATTERN_MEMORY.full_name,
+    *FOLD_TABLES,
     AGENT_FULL.full_name,
     SPLITS.full_name,
 )
@@ -149,7 +150,7 @@ def champions(
         challenger = _Side(
             fold_agents(warehouse, split.number), pattern_encoder_bytes(warehouse, split.number)
         )
-        walked = challenger.agents.decide(with_patterns(warehouse, split.number, rows))
+        walked = challenger.agents.decide(with_fold_inputs(warehouse, split.number, rows))
         held = known.filter(
             (pl.col("fold") == split.number) & (pl.col("challenger") == challenger.agents.content_hash)
         )
@@ -209,12 +210,13 @@ class _Side:
     def decide(
         self, warehouse: Warehouse, settings: Settings, split: "Split", rows: "pl.DataFrame"
     ) -> "list[DecidedTape]":
-        """Decide on rows of a fold that is not the agents' own."""
+        """Decide on rows of a fold that is not the agents' own; forecasts mean the same in every fold."""
         from engine.patterns.model import PatternModel
 
         model = PatternModel.from_bytes(self.encoder)
         found = looked_up(warehouse, settings, model, split.train.start, split.test.end)
-        return self.agents.decide(rows.join(found, on=["symbol", "ts"], how="left", maintain_order="left"))
+        rows = rows.join(found, on=["symbol", "ts"], how="left", maintain_order="left")
+        return self.agents.decide(with_market_state(warehouse, split.number, rows))
 
 
 def _reigning(context: dg.AssetExecutionContext, contests: "pl.DataFrame") -> "_Side | None":

@@ -49,10 +49,8 @@ def agent_rows(warehouse: Warehouse, settings: Settings, start: datetime, end: d
     return _with_funding(warehouse, settings, start, end, warehouse.frame(_ROWS_SQL, [start, end]))
 
 
-def fold_synthetic_rows(
-    warehouse: Warehouse, settings: Settings, fold: int, part: Window, before: int
-) -> pl.DataFrame:
-    """Synthetic bars that a fold may train on, and so many real ones before each window.
+def fold_synthetic_rows(warehouse: Warehouse, settings: Settings, fold: int, part: Window) -> pl.DataFrame:
+    """Synthetic bars that a fold may train on.
 
     They take the place of bars of `part`, which is what is learned from: context and neighbours are real.
 
@@ -69,7 +67,7 @@ def fold_synthetic_rows(
         raise NotEnoughDataError("no synthetic window passed its tests")
     span = part.start, part.end
     bars = _with_funding(warehouse, settings, *span, warehouse.frame(_INPUTS_SQL, [*span]))
-    return synthetic_rows(windows, bars, before=before, seed=settings.seed)
+    return synthetic_rows(windows, bars, seed=settings.seed)
 
 
 def _with_funding(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from engine.regimes.names import REGIME_COLUMNS
+from engine_assets.agent_inputs import FOLD_COLUMNS, FOLD_TABLES, agent_features, with_fold_inputs
+from engine_assets.agent_pipeline import training_pipeline
 from engine_assets.agent_rows import ROW_TABLES, agent_rows, fold_synthetic_rows
-from engine_assets.patterns import PATTERN_ENCODER, PATTERN_MEMORY, read_pattern_model
 from engine_assets.registry import REGISTRY, registry_row
 from engine_assets.table_asset import Made, asset_key, table_asset
-from engine_assets.training import SHARES, kept_features
+from engine_assets.training import SHARES
 from engine_assets.windows import SPLITS, learning_folds
 from resources.settings import Settings
 from resources.table import Column, Table
@@ -30,10 +30,8 @@ __all__ = [
     "AGENT_FULL",
     "TABLES",
     "agent_assets",
-    "agent_features",
     "fold_data",
     "folds_staying_out",
-    "training_pipeline",
 ]
 
 _COLUMNS = (
@@ -66,59 +64,15 @@ _STAGES = {
 }
 AGENT_FULL = _STAGES["ALL"]
 TABLES = tuple(_STAGES.values())
-_PATTERN_COLUMNS = tuple(name for name in PATTERN_MEMORY.column_names if name not in PATTERN_MEMORY.key)
-_CODE_VERSION = "4"
+_CODE_VERSION = "5"
 _INPUTS = (
     *ROW_TABLES,
     "alternative.alternative_features",
     "synthetic.synthetic_panic",
     SPLITS.full_name,
     SHARES.full_name,
-    PATTERN_ENCODER.full_name,
-    PATTERN_MEMORY.full_name,
+    *FOLD_TABLES,
 )
-
-
-def training_pipeline(settings: Settings) -> "RLTrainingPipeline":
-    """Pipeline of the run: as much work as the profile allows, costs and seed of the settings."""
-    from engine.agents.agent_config import AgentConfig
-    from engine.agents.curriculum import CurriculumConfig
-    from engine.agents.environment import EnvironmentConfig
-    from engine.agents.exact_gradient import ExactGradientConfig
-    from engine.agents.pipeline import RLTrainingPipeline
-    from engine.agents.pipeline_config import PipelineConfig
-    from engine.agents.ppo import PPOConfig
-
-    work = settings.work
-    environment = EnvironmentConfig(cost=settings.costs.fill_bps / 1e4)
-    agent = AgentConfig(
-        environment=environment,
-        ppo=PPOConfig(learning_rate=1e-3, gamma=0.98, entropy_weight=0.003, minibatch=4_096),
-        starts=work.agent_starts,
-        seed=settings.seed,
-        device=settings.device,
-    )
-    curriculum = CurriculumConfig(
-        stage_evaluations=work.agent_stage_evaluations, final_evaluations=work.agent_final_evaluations
-    )
-    return RLTrainingPipeline(
-        PipelineConfig(
-            agent=agent,
-            curriculum=curriculum,
-            warm_up=ExactGradientConfig(steps=work.agent_warm_up_steps),
-            updates_per_evaluation=work.agent_updates,
-            fine_tune_evaluations=max(work.agent_tuning_evaluations, 1),
-        )
-    )
-
-
-def agent_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
-    """Name what agents of a fold may see: features that were kept, and what is like the last thirty candles.
-
-    The probabilities of the regimes reach every policy in any case.
-    """
-    kept = tuple(name for name in kept_features(warehouse, fold) if name not in REGIME_COLUMNS)
-    return (*kept, *_PATTERN_COLUMNS)
 
 
 def folds_staying_out(warehouse: Warehouse) -> frozenset[int]:
@@ -127,12 +81,6 @@ def folds_staying_out(warehouse: Warehouse) -> frozenset[int]:
 
     kept = "SELECT fold FROM models.agent_full WHERE symbol IS NULL AND (metrics ->> 'kept') = ?"
     return frozenset(warehouse.frame(kept, [STAYS_OUT])["fold"])
-
-
-def with_patterns(warehouse: Warehouse, fold: int, rows: "pl.DataFrame") -> "pl.DataFrame":
-    """Add what the memory of a fold says of each bar."""
-    found = warehouse.frame("SELECT * EXCLUDE (fold) FROM features.pattern_memory WHERE fold = ?", [fold])
-    return rows.join(found, on=["symbol", "ts"], how="left", maintain_order="left")
 
 
 def fold_data(
@@ -145,7 +93,7 @@ def fold_data(
     window, fold = split.train, split.number
     pipeline = training_pipeline(settings)
     part = pipeline.learning_part(window)
-    rows = with_patterns(warehouse, fold, agent_rows(warehouse, settings, window.start, window.end))
+    rows = with_fold_inputs(warehouse, fold, agent_rows(warehouse, settings, window.start, window.end))
     features = published_features(rows, agent_features(warehouse, fold), part)
     try:
         synthetic = _synthetic(warehouse, settings, fold, part)
@@ -156,16 +104,11 @@ def fold_data(
 
 
 def _synthetic(warehouse: Warehouse, settings: Settings, fold: int, part: "Window") -> "pl.DataFrame":
-    """Synthetic bars with what agents look at; what followed windows like them is unknown."""
+    """Synthetic bars with what agents look at, but for what followed the like, and what the market did."""
     import polars as pl
 
-    from engine.patterns.features import with_coordinates
-    from engine.patterns.windows import LENGTH
-
-    rows = fold_synthetic_rows(warehouse, settings, fold, part, before=LENGTH)
-    rows = with_coordinates(read_pattern_model(warehouse, fold), rows, settings.bar_duration)
-    unknown = [name for name in _PATTERN_COLUMNS if name not in rows.columns]
-    return rows.filter("synthetic").with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
+    rows = fold_synthetic_rows(warehouse, settings, fold, part)
+    return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in FOLD_COLUMNS)
 
 
 def agent_assets() -> list[dg.AssetsDefinition]:

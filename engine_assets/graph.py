@@ -26,6 +26,7 @@ from engine_assets import (
     live_tables,
     lookahead_decisions,
     lookahead_inputs,
+    market_state,
     patterns,
     portfolio,
     raw,
@@ -55,6 +56,7 @@ TABLES: dict[str, dict[str, TableSource]] = {
         t.full_name: t
         for t in (
             *training.TABLES,
+            *market_state.TABLES,
             *agents.TABLES,
             *agent_decisions.TABLES,
             trade_explanations.TRADE_EXPLANATIONS,
@@ -100,6 +102,7 @@ def build_assets(months: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         training.skill,
         patterns.pattern_encoder,
         patterns.pattern_memory,
+        market_state.market_states,
         *agents.agent_assets(),
         agent_decisions.champions,
         trade_explanations.trade_explanations,

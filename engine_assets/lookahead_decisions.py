@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from engine.regimes.names import REGIME_COLUMNS
 from engine_assets.agent_decisions import DECISIONS as AGENT_DECISIONS
 from engine_assets.agent_decisions import fold_agents
+from engine_assets.agent_inputs import FOLD_TABLES, with_fold_inputs
 from engine_assets.agent_rows import agent_rows
-from engine_assets.agents import AGENT_FULL, with_patterns
+from engine_assets.agents import AGENT_FULL
 from engine_assets.calibration import CALIBRATED, predicted
 from engine_assets.lookahead import lookahead_check, recent
+from engine_assets.market_state import MARKET_STATE, market_forecaster
 from engine_assets.patterns import PATTERN_MEMORY, read_pattern_model
 from engine_assets.portfolio import TARGETS, decision_config, market, prices_and_funding
 from engine_assets.signals import SIGNAL_TABLES, closes, signals, views
@@ -94,8 +96,37 @@ def patterns(warehouse: Warehouse, settings: Settings) -> LookaheadReport:
 
 
 @lookahead_check(
-    AGENT_DECISIONS.full_name, reads=("features.matrix", PATTERN_MEMORY.full_name, AGENT_FULL.full_name)
+    MARKET_STATE.full_name, reads=("features.matrix", "regimes.market_regimes", "staging.candles")
 )
+def market_states(warehouse: Warehouse, settings: Settings) -> LookaheadReport:
+    """State of the market on recent bars, by the newest forecaster: moves and forecasts of the past alone."""
+    import polars as pl
+
+    from engine.agents.market_state import market_state
+    from engine.alpha.walk_forward import with_scale
+    from engine.features.lookahead import check_lookahead
+
+    since = recent(warehouse, _PATTERN_SPAN)
+    forecaster = market_forecaster(warehouse, learning_folds(warehouse, settings)[-1].number)
+    rows = agent_rows(warehouse, settings, since, datetime.max)  # noqa: DTZ901  all there is
+    closes = pl.col("ts") + settings.bar_duration
+
+    def compute(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        given = with_scale(inputs["rows"], settings.horizon_bars)
+        known = given.join(forecaster.forecast(given), on=["symbol", "ts"], maintain_order="left")
+        return market_state(known, settings.bar_duration)
+
+    return check_lookahead(
+        compute,
+        {"rows": rows},
+        known_at={"rows": closes},
+        decided_at=closes,
+        key=("ts",),
+        cuts=[since + _PATTERN_SPAN / 2],
+    )
+
+
+@lookahead_check(AGENT_DECISIONS.full_name, reads=("features.matrix", *FOLD_TABLES, AGENT_FULL.full_name))
 def agents(warehouse: Warehouse, settings: Settings) -> LookaheadReport:
     """Positions of the newest agents on recent bars, each in the state that its own decisions led to."""
     import polars as pl
@@ -105,7 +136,7 @@ def agents(warehouse: Warehouse, settings: Settings) -> LookaheadReport:
     since = recent(warehouse, _PATTERN_SPAN)
     fold = learning_folds(warehouse, settings)[-1].number
     newest = fold_agents(warehouse, fold)
-    rows = with_patterns(warehouse, fold, agent_rows(warehouse, settings, since, datetime.max))  # noqa: DTZ901  all there is
+    rows = with_fold_inputs(warehouse, fold, agent_rows(warehouse, settings, since, datetime.max))  # noqa: DTZ901  all there is
     closes = pl.col("ts") + settings.bar_duration
 
     def compute(inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -173,4 +204,4 @@ def decisions(warehouse: Warehouse, settings: Settings) -> LookaheadReport:
     )
 
 
-CHECKS = (calibrated, patterns, agents, decisions)
+CHECKS = (calibrated, patterns, market_states, agents, decisions)

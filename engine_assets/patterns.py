@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.patterns.windows import PatternWindows
 
 __all__ = [
+    "OUTCOMES",
     "PATTERN_ENCODER",
     "PATTERN_MEMORY",
     "TABLES",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 COORDINATES = 16
-"""Coordinates of an embedding that agents look at."""
+"""Coordinates of an embedding that are kept."""
 
 PATTERN_ENCODER = Table(
     "models",
@@ -41,6 +42,25 @@ PATTERN_ENCODER = Table(
     REGISTRY.columns,
     ("model_id",),
 )
+_OUTCOMES = (
+    Column("pattern_mean", "DOUBLE", "Mean log return that followed the neighbours.", nullable=True),
+    Column("pattern_sd", "DOUBLE", "Standard deviation of those returns.", nullable=True),
+    Column(
+        "pattern_up",
+        "DOUBLE",
+        "Share of the neighbours that rose, a half where one did not move.",
+        nullable=True,
+    ),
+    Column(
+        "pattern_distance",
+        "DOUBLE",
+        "Mean distance to the neighbours: large where the past has nothing alike.",
+        nullable=True,
+    ),
+    Column("pattern_count", "BIGINT", "Neighbours found.", nullable=True),
+)
+OUTCOMES = tuple(column.name for column in _OUTCOMES)
+"""What followed the neighbours."""
 PATTERN_MEMORY = Table(
     "features",
     "pattern_memory",
@@ -49,21 +69,7 @@ PATTERN_MEMORY = Table(
         Column("fold", "BIGINT", "Walk-forward fold whose encoder looked."),
         Column("symbol", "VARCHAR", "Pair."),
         Column("ts", "TIMESTAMP", "Open of the last bar of the window, UTC."),
-        Column("pattern_mean", "DOUBLE", "Mean log return that followed the neighbours.", nullable=True),
-        Column("pattern_sd", "DOUBLE", "Standard deviation of those returns.", nullable=True),
-        Column(
-            "pattern_up",
-            "DOUBLE",
-            "Share of the neighbours that rose, a half where one did not move.",
-            nullable=True,
-        ),
-        Column(
-            "pattern_distance",
-            "DOUBLE",
-            "Mean distance to the neighbours: large where the past has nothing alike.",
-            nullable=True,
-        ),
-        Column("pattern_count", "BIGINT", "Neighbours found.", nullable=True),
+        *_OUTCOMES,
         *(
             Column(f"pattern_{k}", "DOUBLE", "Coordinate of the window's embedding.", nullable=True)
             for k in range(COORDINATES)

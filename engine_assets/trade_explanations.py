@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from engine_assets.agent_decisions import DECISIONS, fold_agents
+from engine_assets.agent_inputs import FOLD_TABLES, with_fold_inputs
 from engine_assets.agent_rows import ROW_TABLES, agent_rows
-from engine_assets.agents import AGENT_FULL, with_patterns
-from engine_assets.patterns import PATTERN_MEMORY
+from engine_assets.agents import AGENT_FULL
 from engine_assets.table_asset import Made, table_asset
 from engine_assets.windows import learning_folds
 from resources.settings import Settings
@@ -50,7 +50,7 @@ _EPISODE = 168
 @table_asset(
     TRADE_EXPLANATIONS.full_name,
     TRADE_EXPLANATIONS,
-    deps=[DECISIONS.full_name, AGENT_FULL.full_name, PATTERN_MEMORY.full_name, *ROW_TABLES],
+    deps=[DECISIONS.full_name, AGENT_FULL.full_name, *FOLD_TABLES, *ROW_TABLES],
     group="training",
     code_version="1",
     kinds={"pytorch", "shap"},
@@ -69,10 +69,10 @@ def trade_explanations(context: dg.AssetExecutionContext, warehouse: Warehouse, 
     parts, errors = [TRADE_EXPLANATIONS.empty()], [np.empty(0)]
     for split in learning_folds(warehouse, settings):
         agents = fold_agents(warehouse, split.number)
-        rows = with_patterns(
+        rows = with_fold_inputs(
             warehouse, split.number, agent_rows(warehouse, settings, split.calibrate.start, split.test.end)
         )
-        usual = with_patterns(
+        usual = with_fold_inputs(
             warehouse, split.number, agent_rows(warehouse, settings, split.train.start, split.train.end)
         )
         background = {one.tape.symbols[0]: one for one in agents.decide(usual, episode=_EPISODE)}

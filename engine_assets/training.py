@@ -31,6 +31,7 @@ __all__ = [
     "kept_features",
     "shap_shares",
     "skill",
+    "strongest_features",
     "training_rows",
 ]
 
@@ -129,7 +130,7 @@ def shap_shares(context: dg.AssetExecutionContext, warehouse: Warehouse, setting
 
     def judged(split: "Split") -> "pl.DataFrame":
         rows = training_rows(warehouse, settings, split.train.start, split.train.end)
-        pruning = prune_fold(rows, split, boosting_config(settings))
+        pruning = prune_fold(rows, split.train, boosting_config(settings))
         return pruning.report.shares.with_columns(
             fold=pl.lit(split.number, pl.Int64), kept=pl.col("feature").is_in(pruning.kept)
         )
@@ -169,6 +170,15 @@ def kept_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
 
     kept = warehouse.frame("SELECT DISTINCT feature FROM models.shap_shares WHERE kept AND fold = ?", [fold])
     return tuple(name for name in FEATURES if name in set(kept["feature"]))
+
+
+def strongest_features(warehouse: Warehouse, fold: int) -> tuple[str, ...]:
+    """Features that a fold's models read, those with the largest share over all regimes first."""
+    sql = """
+        SELECT feature FROM models.shap_shares WHERE kept AND fold = ?
+        GROUP BY feature ORDER BY avg(share) DESC, feature
+    """
+    return tuple(warehouse.frame(sql, [fold])["feature"])
 
 
 @dg.multi_asset(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.alpha.boosting import BoostingConfig, BoostingPredictor
 from engine.evaluation.skill import log_loss
-from engine.evaluation.splits import Split, select
+from engine.evaluation.splits import Split, Window, select
 from engine.features.catalogue import CATALOGUE
 from engine.features.pruning import Pruning, prune
 from engine.features.shap_analyzer import SHAPAnalyzer, ShapConfig
@@ -47,14 +47,14 @@ def with_scale(rows: pl.DataFrame, horizon: int) -> pl.DataFrame:
     return rows.with_columns(scale=pl.col(_VOLATILITY) * math.sqrt(horizon))
 
 
-def prune_fold(rows: pl.DataFrame, split: Split, config: BoostingConfig) -> Pruning:
-    """Find the features worth having from the training window of a split alone.
+def prune_fold(rows: pl.DataFrame, window: Window, config: BoostingConfig) -> Pruning:
+    """Find the features worth having from a training window alone.
 
     Parameters
     ----------
     rows : DataFrame
         As `forecast_fold` takes them.
-    split : Split
+    window : Window
     config : BoostingConfig
 
     Raises
@@ -72,7 +72,7 @@ def prune_fold(rows: pl.DataFrame, split: Split, config: BoostingConfig) -> Prun
 
     # Many fits to rank features, so each on half the rows; labels overlap, and little is lost.
     config = replace(config, row_stride=2 * config.row_stride)
-    train = select(rows, split.train, label_end="label_end")
+    train = select(rows, window, label_end="label_end")
     return prune(train, FEATURES, fit, losses, SHAPAnalyzer(ShapConfig(seed=config.seed)))
 
 

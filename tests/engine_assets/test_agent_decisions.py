@@ -1,5 +1,6 @@
 """The champion of another fold looks through its own encoder, or makes way where it cannot look at all."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from engine.agents.agent import RLTradingAgent
 from engine.agents.agent_config import AgentConfig, state_width
 from engine.agents.environment import LEVELS
+from engine.agents.market_columns import MARKET_STATE as COLUMNS
 from engine.agents.trading_agents import TradingAgents
 from engine.alpha.walk_forward import SCHEMA_HASH
 from engine.alternative.features import alternative_features
@@ -29,37 +31,26 @@ from engine.patterns.outcomes import OUTCOME_COLUMNS
 from engine_assets.agent_decisions import CHAMPION, DECISIONS, champions, not_collapsed
 from engine_assets.agents import AGENT_FULL
 from engine_assets.features import LABELS
+from engine_assets.market_state import MARKET_STATE
 from engine_assets.patterns import COORDINATES, PATTERN_ENCODER, PATTERN_MEMORY
 from engine_assets.trade_explanations import trade_explanations
 from engine_assets.windows import SPLITS
 from resources.settings import Settings
-from resources.table import Column, SqlType, Table
+from resources.table import Table
 from resources.warehouse import Warehouse
 
 START, HOUR, DAY = datetime.fromisoformat("2024-01-01"), timedelta(hours=1), timedelta(days=1)
 TRAIN = Window(START, START + 24 * DAY)
 CALIBRATE = Window(START + 25 * DAY, START + 36 * DAY)
 TEST = Window(START + 37 * DAY, START + 42 * DAY)
-FEATURES = ("return_6", "pattern_mean", *(f"pattern_{k}" for k in range(COORDINATES)))
+FEATURES = ("return_6", "pattern_mean", *(f"pattern_{k}" for k in range(COORDINATES)), "market_forecast")
 FOLD = 3
-SQL: dict[Any, SqlType] = {
-    pl.String(): "VARCHAR", pl.Datetime("us"): "TIMESTAMP", pl.Int64(): "BIGINT", pl.Float64(): "DOUBLE"
-}  # fmt: skip
 
 
 def test_the_columns_of_what_followed_are_described_as_where_they_are_made() -> None:
     described = {column.name: column.description for column in PATTERN_MEMORY.columns}
     assert set(OUTCOME_COLUMNS) <= set(described)
     assert {name: described[name] for name in OUTCOME_COLUMNS} == OUTCOME_COLUMNS
-
-
-def store(warehouse: Warehouse, name: str, frame: pl.DataFrame, key: tuple[str, ...]) -> None:
-    """Keep a frame as a table that is declared elsewhere by SQL."""
-    integers = [column for column, dtype in frame.schema.items() if dtype.is_integer()]
-    frame = frame.with_columns(pl.col(integers).cast(pl.Int64), pl.col(pl.Float64).fill_nan(None))
-    columns = [Column(c, SQL[dtype], "A column.", nullable=c not in key) for c, dtype in frame.schema.items()]
-    schema, table = name.split(".")
-    warehouse.replace(Table(schema, table, "What the asset reads.", tuple(columns), key), frame)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +97,20 @@ def looks(
     return look(encoders[0]), look(encoders[1])
 
 
+@pytest.fixture(scope="module")
+def states(market: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """How the market stands on every bar, by this fold and by another."""
+    ts = market["features.matrix"].select("ts").unique(maintain_order=True)
+    rng = np.random.default_rng(3)
+    parts = [
+        ts.with_columns(
+            *(pl.Series(name, rng.standard_normal(ts.height)) for name in COLUMNS), fold=pl.lit(fold)
+        )
+        for fold in (FOLD - 1, FOLD)
+    ]
+    return MARKET_STATE.of(pl.concat(parts))
+
+
 def agents(market: dict[str, pl.DataFrame], seed: int, schema: str = SCHEMA_HASH) -> TradingAgents:
     """Untrained; what they do leans on what is like the last thirty candles."""
     agent = RLTradingAgent(state_width(len(FEATURES)), len(LEVELS), AgentConfig(seed=seed))
@@ -144,6 +149,8 @@ def warehouse(
     market: dict[str, pl.DataFrame],
     encoders: tuple[PatternModel, PatternModel],
     looks: tuple[pl.DataFrame, pl.DataFrame],
+    states: pl.DataFrame,
+    store: Callable[..., None],
 ) -> Warehouse:
     """All that the asset reads, with the challenger of this fold, and no champion."""
     made = Warehouse(address=str(tmp_path / "t.duckdb"))
@@ -159,6 +166,7 @@ def warehouse(
     made.replace(SPLITS, pl.DataFrame([split], schema=SPLITS.polars_schema))
     made.replace(PATTERN_ENCODER, registered(PATTERN_ENCODER, fold=FOLD, content=encoders[1].to_bytes()))
     made.replace(PATTERN_MEMORY, typed(PATTERN_MEMORY, looks[1].with_columns(fold=pl.lit(FOLD))))
+    made.replace(MARKET_STATE, states)
     challenger = agents(market, 2).pooled
     made.replace(AGENT_FULL, registered(AGENT_FULL, fold=FOLD, content=challenger.to_bytes(), metrics="{}"))
     return made
@@ -179,8 +187,10 @@ def decisions(warehouse: Warehouse, role: str) -> pl.DataFrame:
     return warehouse.frame("SELECT * FROM trading.agent_decisions WHERE role = ? ORDER BY symbol, ts", [role])
 
 
-def by_hand(decided: TradingAgents, found: pl.DataFrame, market: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """What agents decide who see what an encoder says."""
+def by_hand(
+    decided: TradingAgents, found: pl.DataFrame, market: dict[str, pl.DataFrame], states: pl.DataFrame
+) -> pl.DataFrame:
+    """What agents decide who see what an encoder says, and how the market stands by this fold."""
     rows = market["staging.candles"].join(
         market["features.matrix"], on=["symbol", "ts"], maintain_order="left"
     )
@@ -188,6 +198,7 @@ def by_hand(decided: TradingAgents, found: pl.DataFrame, market: dict[str, pl.Da
     seen = rows.join(found, on=["symbol", "ts"], maintain_order="left").with_columns(
         volatility=pl.col("volatility_168")
     )
+    seen = seen.join(states.filter(pl.col("fold") == FOLD), on="ts", maintain_order="left")
     seen = seen.filter(pl.col("ts").is_between(CALIBRATE.start, TEST.end, closed="left"))
     return pl.concat(one.frame() for one in decided.decide(seen)).sort("symbol", "ts")
 
@@ -198,6 +209,7 @@ def test_a_champion_looks_through_the_encoder_of_its_own_fold(
     market: dict[str, pl.DataFrame],
     encoders: tuple[PatternModel, PatternModel],
     looks: tuple[pl.DataFrame, pl.DataFrame],
+    states: pl.DataFrame,
 ) -> None:
     champion, its_own = agents(market, 1), encoders[0]
     warehouse.replace(CHAMPION, reigning(champion, its_own))
@@ -209,13 +221,13 @@ def test_a_champion_looks_through_the_encoder_of_its_own_fold(
     assert held["encoder"][1] == its_own.to_bytes(), "the encoder stays with the champion"
     made = decisions(warehouse, "champion")
     assert made["agents"].unique().to_list() == [champion.content_hash]
-    right, wrong = (by_hand(champion, found, market) for found in looks)
+    right, wrong = (by_hand(champion, found, market, states) for found in looks)
     assert made.select("symbol", "ts").equals(right.select("symbol", "ts"))
     np.testing.assert_array_equal(made["level"], right["level"])
     np.testing.assert_allclose(made["confidence"], right["confidence"], atol=1e-5)
     assert np.abs(made["confidence"].to_numpy() - wrong["confidence"].to_numpy()).max() > 1e-3
     others = decisions(warehouse, "challenger")
-    new = by_hand(agents(market, 2), looks[1], market)
+    new = by_hand(agents(market, 2), looks[1], market, states)
     np.testing.assert_allclose(others["confidence"], new["confidence"], atol=1e-5)
     assert others["part"].unique(maintain_order=True).to_list() == ["calibrate", None, "test"]
 

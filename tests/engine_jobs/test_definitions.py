@@ -88,6 +88,7 @@ def test_every_table_is_checked_and_every_decision_for_lookahead() -> None:
         "regimes.transition_risk",
         "predictions.calibrated",
         "portfolio.target_positions",
+        "features.market_state",
         "features.pattern_memory",
         "trading.agent_decisions",
         "trading.live_decisions",
