@@ -12,13 +12,14 @@ Everyone is settled by the environment's rules at 6 basis points a fill, with fu
   options, curriculum, replay and scheduled learning rate. Its inputs are those of the nightly job
   (`benchmarks.agents_inputs`): the strongest features, what followed the windows of the past that look alike,
   how the market as a whole stands, and the regimes' probabilities. Synthetic windows are left out.
+- ``full agent, market's state alone``: the same without the features and what followed the like.
 - ``plain PPO``: the same pipeline with warm-up and all improvements off, as many updates at the constant
   learning rate that suits it, on the catalogue's features.
 - ``plain PPO on the same inputs``: which tells the two kinds of difference apart.
 - ``LightGBM path``: follows the forecasts of each symbol by rule, sized by strength, with a threshold and a
   no-trade band that were best where agents are validated; once more with their mean over the symbols.
 
-Shown are means over seeds, and the full agent less each rival with Student's interval over seeds, p-values
+Shown are means over seeds, and each full agent less each rival with Student's interval over seeds, p-values
 after Holm over the rivals. Finished seeds are kept as lines of JSON in the file that ``--out`` names and are
 not run again; the markets in the folder that ``--cache`` names.
 """
@@ -44,7 +45,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks.agents_contest import FULL, PURGE, RIVALS, Traded, contest
+from benchmarks.agents_contest import AGENTS, PURGE, RIVALS, Traded, contest
 from benchmarks.agents_inputs import BAR, RECIPE
 from engine.agents.market_rows import market_rows, simulated_market_rows
 from engine.agents.pipeline_config import PipelineConfig
@@ -171,13 +172,13 @@ def run_seed(setup: Setup, seed: int, cache: str) -> dict[str, Any]:
     rows = market(setup, seed, Path(cache))
     contests = [contest(rows, train, test, setup.pipeline(seed)) for train, test in windows(setup, rows)]
     results, agents = zip(*contests, strict=True)
-    scores = {name: _joined([result[name] for result in results]) for name in (FULL, *RIVALS)}
+    scores = {name: _joined([result[name] for result in results]) for name in (*AGENTS, *RIVALS)}
     return {
         "setup": setup.fingerprint,
         "mode": setup.mode,
         "seed": seed,
-        "updates": sum(full.agent.learner.updates for full in agents),
-        "kept": [full.kept for full in agents],
+        "updates": sum(each.agent.learner.updates for trained in agents for each in trained.values()),
+        "kept": {name: [trained[name].kept for trained in agents] for name in AGENTS},
         "wall_s": round(time.time() - began, 1),
         "cpu_s": round(time.process_time() - cpu, 1),
         "load": os.getloadavg()[0],
@@ -227,7 +228,7 @@ def _lines(out: Path) -> Iterator[dict[str, Any]]:
 def level_table(results: list[dict[str, Any]]) -> pl.DataFrame:
     """Mean over seeds of what each contestant earned, turned over and held."""
     table = []
-    for name in (FULL, *RIVALS):
+    for name in (*AGENTS, *RIVALS):
         own = [result["contestants"][name] for result in results]
         year, ratio = np.mean([scored(each["daily"]) for each in own], axis=0)
         turnover, exposure = (float(np.mean([each[key] for each in own])) for key in ("turnover", "exposure"))
@@ -235,38 +236,38 @@ def level_table(results: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(table, ("contestant", *SCORES, "turnover per day", "mean position"), orient="row")
 
 
-def paired_table(results: list[dict[str, Any]]) -> pl.DataFrame:
-    """Full agent less each rival over seeds, per score; p-values adjusted over the rivals."""
+def paired_table(results: list[dict[str, Any]], agent: str) -> pl.DataFrame:
+    """Subtract each rival from an agent over seeds, per score; p-values are adjusted over the rivals."""
     rows = []
     for column, score in enumerate(SCORES):
         values = {
             name: [scored(result["contestants"][name]["daily"])[column] for result in results]
-            for name in (FULL, *RIVALS)
+            for name in (agent, *RIVALS)
         }
-        effects = [paired_effect(values[FULL], values[rival]) for rival in RIVALS]
+        effects = [paired_effect(values[agent], values[rival]) for rival in RIVALS]
         adjusted = holm([effect.p_value for effect in effects])
         rows += [
             (score, rival, effect.value, effect.low, effect.high, float(p))
             for rival, effect, p in zip(RIVALS, effects, adjusted, strict=True)
         ]
     return pl.DataFrame(
-        rows, ("score", "full agent less", "difference", "low", "high", "p (Holm)"), orient="row"
+        rows, ("score", f"{agent}, less", "difference", "low", "high", "p (Holm)"), orient="row"
     )
 
 
-def by_days_table(results: list[dict[str, Any]]) -> pl.DataFrame:
+def by_days_table(results: list[dict[str, Any]], agent: str) -> pl.DataFrame:
     """Mean account of all trainings less that of each rival, with intervals over blocks of days."""
     mean = {
         name: np.mean([result["contestants"][name]["daily"] for result in results], axis=0)
-        for name in (FULL, *RIVALS)
+        for name in (agent, *RIVALS)
     }
     rows = []
     for rival in RIVALS:
-        found = paired_intervals(mean[FULL], mean[rival])
+        found = paired_intervals(mean[agent], mean[rival])
         for metric in ("annual_return", "sharpe"):
             value, low, high = found.row(by_predicate=pl.col("metric") == metric)[1:]
             rows.append((metric.replace("_", " "), rival, value, low, high))
-    return pl.DataFrame(rows, ("score", "full agent less", "difference", "low", "high"), orient="row").sort(
+    return pl.DataFrame(rows, ("score", f"{agent}, less", "difference", "low", "high"), orient="row").sort(
         "score", maintain_order=True
     )
 
@@ -303,16 +304,18 @@ def main() -> None:
     results = run_seeds(setup, seeds, given.cache, given.out, given.workers)
     tables = [level_table(results)]
     if len(results) >= FEWEST_SEEDS:
-        tables.append(paired_table(results))
+        tables += [paired_table(results, agent) for agent in AGENTS]
     if given.recorded:
-        tables.append(by_days_table(results))
+        tables += [by_days_table(results, agent) for agent in AGENTS]
     print(f"## {setup.mode}, {len(seeds)} seeds\n\n" + "\n\n".join(map(markdown, tables)))
     facts = {
         "setup": asdict(setup),
         "seeds": seeds,
         "wall_s": round(time.time() - began),
         "cpu_s_per_seed": round(float(np.mean([result["cpu_s"] for result in results]))),
-        "kept": Counter(kept for result in results for kept in result["kept"]),
+        "kept": {
+            name: Counter(kept for result in results for kept in result["kept"][name]) for name in AGENTS
+        },
         "updates_per_seed": round(float(np.mean([result["updates"] for result in results]))),
         "load": [load, os.getloadavg()[0]],
     }

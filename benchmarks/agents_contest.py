@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.agents_inputs import BAR, HORIZON, with_inputs
 from engine.agents.environment import EnvironmentConfig
+from engine.agents.market_columns import MARKET_STATE
 from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.pipeline import RLTrainingPipeline
 from engine.agents.pipeline_config import PipelineConfig
@@ -28,8 +29,9 @@ from engine.portfolio.rebalance import no_trade_band
 Floats = NDArray[np.float64]
 
 PURGE = (HORIZON + 1) * BAR
-FULL, PLAIN, INFORMED, TREES, MARKET_TREES, TARGETED, HOLD = (
+FULL, OF_MARKET, PLAIN, INFORMED, TREES, MARKET_TREES, TARGETED, HOLD = (
     "full agent",
+    "full agent, market's state alone",
     "plain PPO",
     "plain PPO on the same inputs",
     "LightGBM path",
@@ -37,6 +39,7 @@ FULL, PLAIN, INFORMED, TREES, MARKET_TREES, TARGETED, HOLD = (
     "volatility-targeted hold",
     "buy and hold",
 )
+AGENTS = (FULL, OF_MARKET)
 RIVALS = (PLAIN, INFORMED, TREES, MARKET_TREES, TARGETED, HOLD)
 PLAIN_RATE = 1e-3
 """Learning rate that does better without a schedule than the rate which the schedule begins with."""
@@ -76,7 +79,7 @@ class Traded:
 
 def contest(
     rows: pl.DataFrame, train: Window, test: Window, config: PipelineConfig
-) -> tuple[dict[str, Traded], TrainedAgent]:
+) -> tuple[dict[str, Traded], dict[str, TrainedAgent]]:
     """Let everyone learn from one window and trade another.
 
     Parameters
@@ -86,12 +89,13 @@ def contest(
     train, test : Window
         A label's span apart.
     config : PipelineConfig
-        Of the full agent; the plain ones are without improvements and warm-up and have `PLAIN_RATE`.
+        Of the full agents; the plain ones are without improvements and warm-up and have `PLAIN_RATE`.
 
     Returns
     -------
     traded : dict of str to Traded
-    full : TrainedAgent
+    trained : dict of str to TrainedAgent
+        Those of `AGENTS`.
     """
     rows = rows.filter(pl.col("volatility").is_not_null() & Window(train.start, test.end).mask())
     rows, inputs = with_inputs(rows, train, config.validation_share, config.agent.seed)
@@ -107,6 +111,7 @@ def contest(
         (PLAIN, plain, catalogue),
         (INFORMED, plain, inputs),
         (FULL, config, inputs),
+        (OF_MARKET, config, tuple(MARKET_STATE)),
     ):
         pipeline = RLTrainingPipeline(own)
         made = trained[name] = pipeline.train(rows, features=features, window=train, purge=PURGE)
@@ -118,7 +123,8 @@ def contest(
         TARGETED: targeted_positions(rows, tape),
         HOLD: np.ones(len(tape)),
     }
-    return {name: Traded.of(tape, each, environment) for name, each in positions.items()}, trained[FULL]
+    traded = {name: Traded.of(tape, each, environment) for name, each in positions.items()}
+    return traded, {name: trained[name] for name in AGENTS}
 
 
 def targeted_positions(rows: pl.DataFrame, tape: MarketTape) -> Floats:
