@@ -16,14 +16,9 @@ from engine.agents.environment import LEVELS
 from engine.agents.market_columns import MARKET_STATE as COLUMNS
 from engine.agents.trading_agents import TradingAgents
 from engine.alpha.walk_forward import SCHEMA_HASH
-from engine.alternative.features import alternative_features
 from engine.evaluation import attempts as ledger
 from engine.evaluation.splits import Window
-from engine.features.catalogue import CATALOGUE
-from engine.features.labels import labels
 from engine.features.scaling import Scaler
-from engine.market.segments import segments
-from engine.market.simulator import MarketSimulator
 from engine.patterns.contrastive import ContrastiveConfig
 from engine.patterns.features import pattern_features, remember
 from engine.patterns.model import PatternModel, train_pattern_model
@@ -54,22 +49,9 @@ def test_the_columns_of_what_followed_are_described_as_where_they_are_made() -> 
 
 
 @pytest.fixture(scope="module")
-def market() -> dict[str, pl.DataFrame]:
+def market(market_tables: Callable[..., dict[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
     """Six weeks of two symbols that rise while agents are judged, as the tables of the pipeline hold them."""
-    made = MarketSimulator(("AAA/USDT", "BBB/USDT"), HOUR, 6).simulate(START, 24 * 42)
-    candles = made.candles.with_columns(segment=segments(made.candles, HOUR)).with_columns(
-        log_return=(pl.col("close") / pl.col("close").shift(1)).log().over("symbol")
-    )
-    known = alternative_features(candles.select("symbol", "ts"), made.observations, HOUR)
-    matrix = CATALOGUE.compute(candles.join(known, on=["symbol", "ts"], maintain_order="left"))
-    beliefs = candles.select("symbol", "ts", p_trend=0.2, p_range=0.5, p_panic=0.3, regime=pl.lit("RANGE"))
-    return {
-        "staging.candles": candles,
-        "features.matrix": matrix,
-        "regimes.market_regimes": beliefs,
-        "staging.alternative": made.observations.filter(pl.col("series") == "funding_rate"),
-        "features.labels": labels(candles, 12),
-    }
+    return market_tables(("AAA/USDT", "BBB/USDT"), START, 42, 12)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,8 @@ import pytest
 
 from engine.agents.market_columns import MARKET_STATE as COLUMNS
 from engine.alpha.walk_forward import FEATURES, with_scale
-from engine.alternative.features import alternative_features
 from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
-from engine.features.labels import labels
-from engine.market.segments import segments
-from engine.market.simulator import MarketSimulator
 from engine.patterns.outcomes import OUTCOME_COLUMNS
 from engine_assets.agent_inputs import STRONGEST, agent_features, with_market_state
 from engine_assets.agent_pipeline import training_pipeline
@@ -38,21 +34,18 @@ KEPT = (*CATALOGUE.columns[5:20], "p_panic")
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory, store: Callable[..., None]) -> Warehouse:
+def warehouse(
+    tmp_path_factory: pytest.TempPathFactory,
+    store: Callable[..., None],
+    market_tables: Callable[..., dict[str, pl.DataFrame]],
+) -> Warehouse:
     """Fourteen weeks of three symbols as the pipeline holds them, and one fold."""
     made = Warehouse(address=str(tmp_path_factory.mktemp("market") / "t.duckdb"))
-    market = MarketSimulator(SYMBOLS, HOUR, 6).simulate(START, 24 * 98)
-    candles = market.candles.with_columns(segment=segments(market.candles, HOUR)).with_columns(
-        log_return=(pl.col("close") / pl.col("close").shift(1)).log().over("symbol")
-    )
-    known = alternative_features(candles.select("symbol", "ts"), market.observations, HOUR)
-    matrix = CATALOGUE.compute(candles.join(known, on=["symbol", "ts"], maintain_order="left"))
-    beliefs = candles.select("symbol", "ts", p_trend=0.2, p_range=0.5, p_panic=0.3, regime=pl.lit("RANGE"))
-    store(made, "staging.candles", candles, ("symbol", "ts"))
-    store(made, "features.matrix", matrix, ("symbol", "ts"))
-    store(made, "regimes.market_regimes", beliefs, ("symbol", "ts"))
-    store(made, "staging.alternative", market.observations.filter(pl.col("series") == "funding_rate"), ())
-    made.replace(LABELS, LABELS.of(labels(candles, HORIZON)))
+    market = market_tables(SYMBOLS, START, 98, HORIZON)
+    for name in ("staging.candles", "features.matrix", "regimes.market_regimes"):
+        store(made, name, market[name], ("symbol", "ts"))
+    store(made, "staging.alternative", market["staging.alternative"], ())
+    made.replace(LABELS, LABELS.of(market["features.labels"]))
     windows = {"train": TRAIN, "calibrate": CALIBRATE, "test": TEST}
     edges = {f"{k}_{e}": getattr(window, e) for k, window in windows.items() for e in ("start", "end")}
     split = {"fold": FOLD, **edges, "purge_seconds": 3_600 * (HORIZON + 1)}
