@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.agents_inputs import BAR, HORIZON, with_inputs
 from engine.agents.environment import EnvironmentConfig
-from engine.agents.market_columns import MARKET_STATE
+from engine.agents.market_columns import MARKET_COLUMNS
 from engine.agents.outcomes import daily_returns, outcomes
 from engine.agents.pipeline import RLTrainingPipeline
 from engine.agents.pipeline_config import PipelineConfig
@@ -111,7 +111,7 @@ def contest(
         (PLAIN, plain, catalogue),
         (INFORMED, plain, inputs),
         (FULL, config, inputs),
-        (OF_MARKET, config, tuple(MARKET_STATE)),
+        (OF_MARKET, config, tuple(MARKET_COLUMNS)),
     ):
         pipeline = RLTrainingPipeline(own)
         made = trained[name] = pipeline.train(rows, features=features, window=train, purge=PURGE)

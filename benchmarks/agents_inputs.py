@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from engine.agents.market_columns import MARKET_STATE
+from engine.agents.market_columns import MARKET_COLUMNS
 from engine.agents.market_state import market_state
 from engine.agents.training_data import learning_part, published_features
 from engine.alpha.boosting import BoostingConfig
@@ -24,7 +24,7 @@ from engine_assets.agent_inputs import STRONGEST
 __all__ = ["BAR", "HORIZON", "RECIPE", "with_inputs"]
 
 BAR, HORIZON = timedelta(hours=1), 24
-RECIPE = (STRONGEST, *OUTCOME_COLUMNS, *MARKET_STATE)
+RECIPE = (STRONGEST, *OUTCOME_COLUMNS, *MARKET_COLUMNS)
 """How many of the features, and what agents look at beside them."""
 
 
@@ -65,4 +65,4 @@ def with_inputs(
     for found in (forecasts, alike):
         rows = rows.join(found, on=["symbol", "ts"], how="left", maintain_order="left")
     rows = rows.join(market_state(rows, BAR), on="ts", how="left", maintain_order="left")
-    return rows, published_features(rows, (*kept, *OUTCOME_COLUMNS, *MARKET_STATE), learned)
+    return rows, published_features(rows, (*kept, *OUTCOME_COLUMNS, *MARKET_COLUMNS), learned)

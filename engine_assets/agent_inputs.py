@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from engine.agents.market_columns import MARKET_STATE as MARKET_COLUMNS
+from engine.agents.market_columns import MARKET_COLUMNS
 from engine.regimes.names import REGIME_COLUMNS
 from engine_assets.market_state import MARKET_STATE
 from engine_assets.patterns import OUTCOMES, PATTERN_MEMORY

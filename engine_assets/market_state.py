@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from engine.agents.market_columns import MARKET_STATE as COLUMNS
+from engine.agents.market_columns import MARKET_COLUMNS
 from engine_assets.agent_pipeline import training_pipeline
 from engine_assets.agent_rows import ROW_TABLES, agent_rows
 from engine_assets.registry import REGISTRY, registry_row
@@ -38,7 +38,7 @@ MARKET_STATE = Table(
     (
         Column("fold", "BIGINT", "Walk-forward fold whose models forecast."),
         Column("ts", "TIMESTAMP", "Open of the bar, UTC."),
-        *(Column(name, "DOUBLE", meaning, nullable=True) for name, meaning in COLUMNS.items()),
+        *(Column(name, "DOUBLE", meaning, nullable=True) for name, meaning in MARKET_COLUMNS.items()),
     ),
     ("fold", "ts"),
 )
@@ -73,7 +73,7 @@ def market_states(
     Whatever agents learn from is forecast by models of other stretches of time, so that a forecast is worth
     there what it will be worth later.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     import polars as pl
 
@@ -100,7 +100,7 @@ def market_states(
         states.append(MARKET_STATE.of(state.with_columns(fold=pl.lit(split.number, pl.Int64))))
         models.append(
             registry_row(
-                split,
+                replace(split, train=learned),
                 name="market-forecaster",
                 kind="direction of the forward return, for agents",
                 code_version=_CODE_VERSION,

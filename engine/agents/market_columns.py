@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["CALM", "COMOVEMENT", "HALF_LIVES", "MARKET_STATE", "SIZE", "SLOW", "USUAL"]
+__all__ = ["CALM", "COMOVEMENT", "HALF_LIVES", "MARKET_COLUMNS", "SIZE", "SLOW", "USUAL"]
 
 HALF_LIVES = (6, 16, 40, 100)
 SLOW, SIZE, COMOVEMENT, CALM, USUAL = 12, 12, 24, 3 * 24, 30 * 24
 """Half-lives in hours."""
 
-MARKET_STATE = {
+MARKET_COLUMNS = {
     "market_forecast": "Mean of what trees expect of the symbols: P(rise) - P(fall), beyond the usual.",
     "market_forecast_slow": f"The same as an exponential mean, half-life {SLOW} h.",
     **{

@@ -91,7 +91,8 @@ def cross_fitted(
     labelled = select(rows, learned, label_end="label_end").sort("ts", "symbol")
     borders = [learned.start + (learned.end - learned.start) * k / STRETCHES for k in range(STRETCHES + 1)]
     stated = []
-    for stretch in map(Window, *zip(*pairwise(borders), strict=True)):
+    for start, end in pairwise(borders):
+        stretch = Window(start, end)
         before = pl.col("label_end") < stretch.start - EMBARGO
         others = labelled.filter(before | (pl.col("ts") >= stretch.end + EMBARGO))
         stated.append(Forecaster.fit(others, features, config).forecast(rows.filter(stretch.mask())))

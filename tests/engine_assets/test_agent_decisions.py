@@ -13,7 +13,7 @@ import pytest
 from engine.agents.agent import RLTradingAgent
 from engine.agents.agent_config import AgentConfig, state_width
 from engine.agents.environment import LEVELS
-from engine.agents.market_columns import MARKET_STATE as COLUMNS
+from engine.agents.market_columns import MARKET_COLUMNS
 from engine.agents.trading_agents import TradingAgents
 from engine.alpha.walk_forward import SCHEMA_HASH
 from engine.evaluation import attempts as ledger
@@ -86,7 +86,7 @@ def states(market: dict[str, pl.DataFrame]) -> pl.DataFrame:
     rng = np.random.default_rng(3)
     parts = [
         ts.with_columns(
-            *(pl.Series(name, rng.standard_normal(ts.height)) for name in COLUMNS), fold=pl.lit(fold)
+            *(pl.Series(name, rng.standard_normal(ts.height)) for name in MARKET_COLUMNS), fold=pl.lit(fold)
         )
         for fold in (FOLD - 1, FOLD)
     ]

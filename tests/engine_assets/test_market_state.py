@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from engine.agents.market_columns import MARKET_STATE as COLUMNS
+from engine.agents.market_columns import MARKET_COLUMNS
 from engine.alpha.walk_forward import FEATURES, with_scale
 from engine.evaluation.splits import Window
 from engine.features.catalogue import CATALOGUE
@@ -76,7 +76,7 @@ def stored(warehouse: Warehouse, settings: Settings) -> pl.DataFrame:
 
 
 def test_every_bar_of_the_fold_has_its_state(stored: pl.DataFrame) -> None:
-    assert stored.columns == ["fold", "ts", *COLUMNS]
+    assert stored.columns == ["fold", "ts", *MARKET_COLUMNS]
     assert stored["fold"].unique().to_list() == [FOLD]
     expected = pl.datetime_range(TRAIN.start, TEST.end, HOUR, closed="left", eager=True)
     # The scale of a return is the volatility of the past week.
@@ -96,6 +96,8 @@ def test_what_agents_do_not_learn_from_is_forecast_by_the_model_that_is_kept(
         apart=(pl.col("market_forecast") - pl.col("forecast")).abs()
     )
     learned = training_pipeline(settings).learning_part(TRAIN)
+    seen = warehouse.frame("SELECT train_start, train_end FROM models.market_forecaster").row(0)
+    assert seen == (learned.start, learned.end)
     assert both.filter(pl.col("ts") >= learned.end)["apart"].max() < 1e-12  # type: ignore[operator]
     assert both.filter(pl.col("ts") < learned.end)["apart"].mean() > 1e-3  # type: ignore[operator]
 
@@ -116,7 +118,7 @@ def test_agents_see_the_state_by_their_own_fold(
 def test_agents_look_at_the_strongest_features_and_at_what_is_of_their_fold(warehouse: Warehouse) -> None:
     features = agent_features(warehouse, FOLD)
     assert features[:STRONGEST] == KEPT[-2 : -2 - STRONGEST : -1]
-    assert features[STRONGEST:] == (*OUTCOME_COLUMNS, *COLUMNS)
+    assert features[STRONGEST:] == (*OUTCOME_COLUMNS, *MARKET_COLUMNS)
 
 
 def test_no_state_depends_on_what_comes(

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from engine.agents.market_columns import MARKET_STATE
+from engine.agents.market_columns import MARKET_COLUMNS
 from engine.agents.market_state import market_state
 
 START, HOUR = datetime(2024, 1, 1), timedelta(hours=1)
@@ -53,7 +53,7 @@ def ewm(values: list[float], bars: float) -> list[float]:
 
 
 def by_hand(rows: pl.DataFrame, bar: timedelta) -> dict[str, list[float]]:
-    """Columns of `MARKET_STATE`, bar by bar."""
+    """Columns of `MARKET_COLUMNS`, bar by bar."""
     hours = HOUR / bar
     seen: dict[datetime, list[dict[str, float]]] = {}
     for symbol in SYMBOLS:
@@ -89,9 +89,9 @@ def by_hand(rows: pl.DataFrame, bar: timedelta) -> dict[str, list[float]]:
 @pytest.mark.parametrize("bar", [HOUR, HOUR / 4])
 def test_it_is_what_a_plain_loop_finds(bar: timedelta) -> None:
     found, expected = market_state(market(bar), bar), by_hand(market(bar), bar)
-    assert found.columns == ["ts", *MARKET_STATE]
+    assert found.columns == ["ts", *MARKET_COLUMNS]
     assert found["ts"].to_list() == [START + k * bar for k in range(BARS)]
-    for name in MARKET_STATE:
+    for name in MARKET_COLUMNS:
         np.testing.assert_allclose(
             found[name].to_numpy()[1:], expected[name][1:], rtol=1e-9, atol=1e-12, err_msg=name
         )
